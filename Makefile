@@ -1,0 +1,140 @@
+# AttriPrompt server. `make help` lists the targets.
+#
+# Build variants live in folders of their own:
+#   make                          build/release/attriprompt
+#   make SAN=address,undefined    build/address-undefined/attriprompt
+#   make SAN=thread               build/thread/attriprompt
+#   make WERROR=1                 warnings are errors
+
+CC ?= cc
+comma := ,
+VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
+B := build/$(VARIANT)
+
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc libpcre2-8
+PKG_CONFIG ?= pkg-config
+# Deferred, so that targets which need no compiler work before anything is installed.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wvla -Wwrite-strings -Wpointer-arith \
+	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wno-format-truncation \
+	$(if $(WERROR),-Werror)
+OPTIMISE := $(if $(SAN),-O1,-O3)
+CFLAGS ?= -g
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread $(OPTIMISE) -fno-omit-frame-pointer $(WARNINGS) \
+	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+LDLIBS = $(PKG_LIBS) -lm
+
+SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/rest/*.c api/cli/*.c)
+MAIN := server/main.c
+OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))
+LIBRARY := $(B)/libattriprompt.a
+PROGRAM := $(B)/attriprompt
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+FUZZ_REPLAYS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all run demo test check lint sanitize fuzz bench clean help format setup setup-tests
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PROGRAM)
+
+help:
+	@echo 'make              build $(PROGRAM)'
+	@echo 'make run          install what is missing, build, serve the shipped model on port 8080'
+	@echo 'make test         install what the tests need, build, run all of them'
+	@echo 'make demo         classify the sample pictures'
+	@echo 'make check        run the tests of this variant without installing anything'
+	@echo 'make sanitize     the tests under ASan+UBSan and under TSan'
+	@echo 'make lint         format, include rules, file and function length, warnings as errors'
+	@echo 'make fuzz         every fuzz target for FUZZ_SECONDS (default 300) each'
+	@echo 'make bench        build the benchmarks'
+
+setup:
+	@deploy/setup.sh build
+
+setup-tests:
+	@deploy/setup.sh build test
+
+run: setup
+	@$(MAKE) --no-print-directory all
+	@deploy/run.sh $(PROGRAM)
+
+demo: setup
+	@$(MAKE) --no-print-directory all
+	@deploy/demo.sh $(PROGRAM)
+
+test: setup-tests
+	@$(MAKE) --no-print-directory check
+
+check: $(PROGRAM) $(UNIT_TESTS) $(FUZZ_REPLAYS)
+	@tests/run.py --build $(B)
+
+sanitize:
+	@$(MAKE) --no-print-directory SAN=address,undefined check
+	@$(MAKE) --no-print-directory SAN=thread check
+
+lint:
+	@tests/lint/lint.py
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+FUZZ_SECONDS ?= 300
+fuzz: $(FUZZERS)
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+bench: $(PROGRAM) $(BENCHES)
+
+clean:
+	rm -rf build
+
+$(PROGRAM): $(B)/server/main.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIBRARY): $(OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/tests/%: tests/unit/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka $(LDLIBS)
+
+$(B)/bench/%: tests/bench/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+
+# A fuzz target with a main that replays files, for any compiler and variant.
+$(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIBRARY) \
+		$(LDLIBS)
+
+# The same target under libFuzzer: everything instrumented, by clang.
+FUZZ_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(PKG_CFLAGS)
+FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(filter-out $(MAIN),$(SOURCES)))
+
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+
+build/fuzz/libattriprompt.a: $(FUZZ_OBJECTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libattriprompt.a
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
+		$(LDLIBS)
+
+-include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d)
+-include $(FUZZ_OBJECTS:.o=.d)

@@ -1,0 +1,49 @@
+#include "engine/base/arena.h"
+
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+
+enum { ARENA_ALIGNMENT = 64 };
+
+enum status arena_init(struct arena *arena, size_t capacity_bytes, struct fail *why)
+{
+    unsigned char *base = mem_aligned(capacity_bytes, 1);
+    if (!base)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu bytes of scratch",
+                           capacity_bytes);
+    *arena = (struct arena){.base = base, .capacity_bytes = capacity_bytes};
+    return STATUS_OK;
+}
+
+void arena_finish(struct arena *arena)
+{
+    if (!arena)
+        return;
+    free(arena->base);
+    *arena = (struct arena){0};
+}
+
+size_t arena_floats_bytes(size_t count)
+{
+    size_t bytes, padded;
+    if (!mem_multiply(count, sizeof(float), &bytes) ||
+        !mem_add(bytes, ARENA_ALIGNMENT - 1, &padded))
+        return (size_t)-1 / 64; /* so large that no arena can hold it, small enough to add */
+    return padded / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+}
+
+float *arena_floats(struct arena *arena, size_t count)
+{
+    size_t bytes = arena_floats_bytes(count);
+    if (bytes > arena->capacity_bytes - arena->used_bytes)
+        return NULL;
+    float *floats = (float *)(arena->base + arena->used_bytes);
+    arena->used_bytes += bytes;
+    return floats;
+}
+
+void arena_rewind(struct arena *arena, size_t used_bytes)
+{
+    arena->used_bytes = used_bytes;
+}

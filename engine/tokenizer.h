@@ -1,0 +1,38 @@
+/*
+ * CLIP's byte-level BPE. The ids equal those of HuggingFace's fast CLIP tokenizer: Unicode NFC,
+ * every run of white space to one space, full lower case, the CLIP pattern (contractions, letter
+ * runs, single digits, other runs), bytes to a printable alphabet, merges inside each piece with
+ * `</w>` at its end; start of text first, end of text last.
+ *
+ * Text that spells a special token ("<|endoftext|>") is ordinary text. Text must be valid UTF-8 of
+ * any length. Immutable after load: any thread.
+ */
+#ifndef ENGINE_TOKENIZER_H
+#define ENGINE_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/status.h"
+
+struct tokenizer;
+
+/* From tokenizer.json in the folder or, if there is none, vocab.json and merges.txt. */
+enum status tokenizer_load(const char *model_dir, struct tokenizer **out, struct fail *why);
+void tokenizer_destroy(struct tokenizer *tokenizer);
+
+int32_t tokenizer_start_of_text(const struct tokenizer *tokenizer);
+int32_t tokenizer_end_of_text(const struct tokenizer *tokenizer);
+
+/* One more than the largest id: must not exceed the rows of the model's token embedding. */
+size_t tokenizer_vocabulary(const struct tokenizer *tokenizer);
+
+/* Writes at most context ids (context >= 2) to out_ids, start and end of text included; a longer
+ * text is cut and keeps its end of text, with *out_cut (may be NULL) set to true. length is in
+ * bytes. STATUS_FORMAT for invalid UTF-8, naming the byte offset. */
+enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             size_t context, int32_t *out_ids, size_t *out_count, bool *out_cut,
+                             struct fail *why);
+
+#endif
