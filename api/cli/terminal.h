@@ -1,0 +1,36 @@
+/*
+ * What standard output is connected to, and the lines that go to standard error. Main thread only.
+ */
+#ifndef API_CLI_TERMINAL_H
+#define API_CLI_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/base/buf.h"
+
+struct terminal {
+    bool interactive; /* standard output is a terminal */
+    bool utf8;        /* the locale can show block characters */
+    size_t columns;   /* COLUMNS, else what the terminal says, else 80 */
+};
+
+/* Adopts the user's LC_CTYPE and looks at standard output. */
+void terminal_probe(struct terminal *out);
+
+/* "attriprompt COMMAND: message" on standard error, made printable. Standard output is flushed
+ * first, so that the two keep their order on a terminal. */
+void terminal_complain(const char *command, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* "done of total pictures" on one line of standard error, rewritten by the next call and wiped when
+ * done reaches total. Silent unless there are many and only standard error is a terminal. */
+void terminal_progress(size_t done, size_t total);
+
+/* Writes text to standard output and empties it. Errors show in terminal_flush. */
+void terminal_write(struct buf *text);
+
+/* Flushes standard output; false, with a message, if anything written so far was lost. */
+bool terminal_flush(const char *command);
+
+#endif
