@@ -82,9 +82,9 @@ struct classify_run {
     size_t top_k; /* at most count */
     struct table table;
     struct buf text;
-    float *scores; /* [3, count]: cosines, logits, probabilities */
+    float *scores;                         /* [3, count]: cosines, logits, probabilities */
     struct engine_prediction *predictions; /* [top_k] */
-    size_t visited, failed;
+    size_t shown, failed;
 };
 
 /* ---- Labels ---- */
@@ -93,12 +93,7 @@ static enum status classify_default_labels(const struct classify_request *reques
                                            struct label_list *list, struct fail *why)
 {
     const char *model_dir = request->arguments.model_dir;
-    struct buf path;
-    buf_init(&path, SIZE_MAX);
-    enum status status = buf_printf(&path, why, "%s/labels.txt", model_dir);
-    if (!status)
-        status = label_list_load(list, path.data, why);
-    buf_finish(&path);
+    enum status status = label_list_load_default(list, model_dir, why);
     if (status == STATUS_NOT_FOUND)
         return status_fail(why, status, "give --labels or --labels-file: %s has no labels.txt",
                            model_dir);
@@ -113,10 +108,9 @@ static enum status classify_compile(struct classify_run *run, struct fail *why)
                          : request->labels_file ? label_list_load(&list, request->labels_file, why)
                                                 : classify_default_labels(request, &list, why);
     if (!status)
-        status =
-            engine_labels_compile(run->bench.session, list.names, list.count,
-                                  request->sentences.items, request->sentences.count, &run->labels,
-                                  why);
+        status = engine_labels_compile(run->bench.session, list.names, list.count,
+                                       request->sentences.items, request->sentences.count,
+                                       &run->labels, why);
     label_list_finish(&list);
     return status;
 }
@@ -128,11 +122,11 @@ static json_t *classify_predictions(const struct classify_run *run)
     json_t *array = json_array();
     for (size_t i = 0; i < run->top_k; i++) {
         const struct engine_prediction *best = &run->predictions[i];
-        json_array_append_new(
-            array, json_pack("{s:o, s:f, s:f, s:f}", "label",
-                             document_text(engine_labels_name(run->labels, best->label)), "score",
-                             (double)best->probability, "logit", (double)best->logit, "cosine",
-                             (double)best->cosine));
+        json_array_append_new(array,
+                              json_pack("{s:o, s:f, s:f, s:f}", "label",
+                                        document_text(engine_labels_name(run->labels, best->label)),
+                                        "score", (double)best->probability, "logit",
+                                        (double)best->logit, "cosine", (double)best->cosine));
     }
     return array;
 }
@@ -140,7 +134,7 @@ static json_t *classify_predictions(const struct classify_run *run)
 static enum status classify_write_json(struct classify_run *run, const char *path,
                                        const struct fail *picture_why, struct fail *why)
 {
-    if (run->visited > 1)
+    if (run->shown > 1)
         putchar(',');
     json_t *result =
         picture_why
@@ -157,7 +151,7 @@ static enum status classify_write_table(struct classify_run *run, const char *pa
                                         struct fail *why)
 {
     struct buf *text = &run->text;
-    enum status status = buf_append_text(text, run->visited > 1 ? "\n" : "", why);
+    enum status status = buf_append_text(text, run->shown > 1 ? "\n" : "", why);
     if (!status)
         status = printable_append(text, path, SIZE_MAX, why);
     if (!status)
@@ -177,7 +171,7 @@ static enum status classify_visit(void *context, const char *path, const float *
 {
     struct classify_run *run = context;
     const bool json = run->request->arguments.json;
-    run->visited += feature || json;
+    run->shown += feature || json;
     if (!feature) {
         run->failed++;
         terminal_complain(run->request->arguments.command, "%s", picture_why->message);
@@ -198,9 +192,24 @@ static enum status classify_write_labels(const struct classify_run *run, struct 
     json_t *array = json_array();
     for (size_t i = 0; i < run->count; i++)
         json_array_append_new(array, document_text(engine_labels_name(run->labels, i)));
+    return document_write(array, why);
+}
+
+static enum status classify_write_results(struct classify_run *run, struct fail *why)
+{
+    const struct classify_request *request = run->request;
+    const struct picture_feed_visitor visitor = {classify_visit, run};
+    return picture_feed_run(&run->bench, request->images, request->image_count, &visitor, why);
+}
+
+static enum status classify_write_document(struct classify_run *run, struct fail *why)
+{
     fputs("{\"labels\":", stdout);
-    enum status status = document_write(array, why);
+    enum status status = classify_write_labels(run, why);
     fputs(",\"results\":[", stdout);
+    if (!status)
+        status = classify_write_results(run, why);
+    puts("]}");
     return status;
 }
 
@@ -244,17 +253,11 @@ static enum cli_exit classify_pictures(const struct classify_request *request)
 {
     struct fail why;
     struct classify_run run = {.request = request};
-    const struct picture_feed_visitor visitor = {classify_visit, &run};
-    const bool json = request->arguments.json;
     buf_init(&run.text, SIZE_MAX);
     enum status status = classify_prepare(&run, &why);
-    if (!status && json)
-        status = classify_write_labels(&run, &why);
     if (!status)
-        status = picture_feed_run(&run.bench, request->images, request->image_count, &visitor,
-                                  &why);
-    if (!status && json)
-        puts("]}");
+        status = request->arguments.json ? classify_write_document(&run, &why)
+                                         : classify_write_results(&run, &why);
     classify_finish(&run);
     if (status)
         terminal_complain(request->arguments.command, "%s", why.message);

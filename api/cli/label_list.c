@@ -1,6 +1,7 @@
 #include "api/cli/label_list.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,6 +97,18 @@ enum status label_list_load(struct label_list *list, const char *path, struct fa
         return status;
     status = label_list_take(list, text, '\n', true, why);
     return status ? status_context(why, status, "%s", path) : STATUS_OK;
+}
+
+enum status label_list_load_default(struct label_list *list, const char *model_dir,
+                                    struct fail *why)
+{
+    struct buf path;
+    buf_init(&path, SIZE_MAX);
+    enum status status = buf_printf(&path, why, "%s/labels.txt", model_dir);
+    if (!status)
+        status = label_list_load(list, path.data, why);
+    buf_finish(&path);
+    return status;
 }
 
 void label_list_finish(struct label_list *list)

@@ -27,6 +27,10 @@ enum status label_list_split(struct label_list *list, const char *text, struct f
  * a file of no labels. */
 enum status label_list_load(struct label_list *list, const char *path, struct fail *why);
 
+/* labels.txt of a model folder; STATUS_NOT_FOUND if it has none. */
+enum status label_list_load_default(struct label_list *list, const char *model_dir,
+                                    struct fail *why);
+
 void label_list_finish(struct label_list *list);
 
 #endif

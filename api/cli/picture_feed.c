@@ -109,8 +109,8 @@ static enum status picture_feed_embed(struct picture_feed *feed, struct fail *wh
         if (!feed->slots[i].decoded)
             continue;
         if (decoded != i)
-            memcpy(feed->pixels + decoded * feed->pixels_each,
-                   feed->pixels + i * feed->pixels_each, feed->pixels_each * sizeof(float));
+            memcpy(feed->pixels + decoded * feed->pixels_each, feed->pixels + i * feed->pixels_each,
+                   feed->pixels_each * sizeof(float));
         decoded++;
     }
     return decoded ? engine_embed_images(feed->bench->session, feed->pixels, decoded,

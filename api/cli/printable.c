@@ -91,8 +91,8 @@ enum status printable_append(struct buf *out, const char *text, size_t max_colum
         text += unit.bytes;
     }
     if (cut && !status)
-        status = buf_append(out, PRINTABLE_ELLIPSIS, max_columns < ellipsis ? max_columns : ellipsis,
-                            why);
+        status = buf_append(out, PRINTABLE_ELLIPSIS,
+                            max_columns < ellipsis ? max_columns : ellipsis, why);
     return status;
 }
 

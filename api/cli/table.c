@@ -47,7 +47,7 @@ enum status table_append_cell(struct buf *out, const char *text, size_t columns,
 enum status table_append_bar(struct buf *out, double fraction, size_t columns, bool utf8,
                              struct fail *why)
 {
-    static const char *const blocks[TABLE_EIGHTHS + 1] = {"", "▏", "▎", "▍", "▌",
+    static const char *const blocks[TABLE_EIGHTHS + 1] = {"",  "▏", "▎", "▍", "▌",
                                                           "▋", "▊", "▉", "█"};
     double inside = fraction > 0 ? (fraction < 1 ? fraction : 1) : 0; /* NaN is 0 too */
     size_t steps = utf8 ? TABLE_EIGHTHS : 1;
