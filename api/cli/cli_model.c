@@ -162,7 +162,7 @@ static enum status model_write_text(const struct model_report *report, struct fa
     model_print_tower("text tower", &info->text);
     printf("preprocessing   shorter edge to %zu, centre crop of %zu\n",
            preprocessing->shortest_edge, preprocessing->crop_size);
-    printf("                mean %.8g %.8g %.8g, deviation %.8g %.8g %.8g\n", (double)mean[0],
+    printf("                mean %.7g %.7g %.7g, deviation %.7g %.7g %.7g\n", (double)mean[0],
            (double)mean[1], (double)mean[2], (double)deviation[0], (double)deviation[1],
            (double)deviation[2]);
     printf("computed by     %s\n", info->backend);
