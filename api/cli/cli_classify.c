@@ -161,9 +161,7 @@ static enum status classify_write_table(struct classify_run *run, const char *pa
         status = table_append_row(&run->table, text, engine_labels_name(run->labels, best->label),
                                   (double)best->probability, why);
     }
-    if (!status)
-        terminal_write(text);
-    return status;
+    return status ? status : terminal_write(text, why);
 }
 
 static enum status classify_visit(void *context, const char *path, const float *feature,
@@ -259,10 +257,8 @@ static enum cli_exit classify_pictures(const struct classify_request *request)
         status = request->arguments.json ? classify_write_document(&run, &why)
                                          : classify_write_results(&run, &why);
     classify_finish(&run);
-    if (status)
-        terminal_complain(request->arguments.command, "%s", why.message);
-    bool flushed = terminal_flush(request->arguments.command);
-    return status || run.failed || !flushed ? CLI_FAILED : CLI_OK;
+    enum cli_exit code = terminal_end(request->arguments.command, status, &why);
+    return run.failed ? CLI_FAILED : code;
 }
 
 /* ---- Arguments ---- */
@@ -307,7 +303,7 @@ static enum cli_exit classify_show_help(void)
 {
     printf(classify_help, PICTURE_FEED_MAX_FILE_BYTES >> 20, LABEL_LIST_MAX_LABELS,
            LABEL_LIST_MAX_FILE_BYTES >> 20, engine_default_sentence, CLASSIFY_DEFAULT_TOP_K);
-    return terminal_flush("classify") ? CLI_OK : CLI_FAILED;
+    return terminal_end("classify", STATUS_OK, NULL);
 }
 
 int cli_classify(int argc, char **argv)

@@ -79,9 +79,7 @@ static enum status embed_write_row(struct embed_run *run, const char *kind, cons
         status = printable_append(text, name, SIZE_MAX, why);
     if (!status)
         status = buf_append_text(text, "\n", why);
-    if (!status)
-        terminal_write(text);
-    return status;
+    return status ? status : terminal_write(text, why);
 }
 
 static enum status embed_visit(void *context, const char *path, const float *feature,
@@ -163,10 +161,8 @@ static enum cli_exit embed_run_request(const struct embed_request *request)
     enum status status = embed_compute(&run, &why);
     buf_finish(&run.text);
     workbench_close(&run.bench);
-    if (status)
-        terminal_complain(request->arguments.command, "%s", why.message);
-    bool flushed = terminal_flush(request->arguments.command);
-    return status || run.failed || !flushed ? CLI_FAILED : CLI_OK;
+    enum cli_exit code = terminal_end(request->arguments.command, status, &why);
+    return run.failed ? CLI_FAILED : code;
 }
 
 static enum cli_exit embed_check(const struct embed_request *request)
@@ -188,7 +184,7 @@ static enum cli_exit embed_check(const struct embed_request *request)
 static enum cli_exit embed_show_help(void)
 {
     printf(embed_help, PICTURE_FEED_MAX_FILE_BYTES >> 20);
-    return terminal_flush("embed") ? CLI_OK : CLI_FAILED;
+    return terminal_end("embed", STATUS_OK, NULL);
 }
 
 static enum cli_exit embed_read(struct embed_request *request)

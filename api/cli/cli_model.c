@@ -201,9 +201,7 @@ static enum cli_exit model_inspect(const struct arguments *arguments)
         status = model_write(arguments, &bench, &why);
         workbench_close(&bench);
     }
-    if (status)
-        terminal_complain(arguments->command, "%s", why.message);
-    return terminal_flush(arguments->command) && !status ? CLI_OK : CLI_FAILED;
+    return terminal_end(arguments->command, status, &why);
 }
 
 int cli_model(int argc, char **argv)
@@ -215,7 +213,7 @@ int cli_model(int argc, char **argv)
         return CLI_USAGE;
     if (key == ARGUMENTS_HELP) {
         fputs(model_help, stdout);
-        return terminal_flush(arguments.command) ? CLI_OK : CLI_FAILED;
+        return terminal_end(arguments.command, STATUS_OK, NULL);
     }
     size_t count;
     const char *const *words = arguments_rest(&arguments, &count);

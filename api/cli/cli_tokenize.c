@@ -162,7 +162,6 @@ static enum cli_exit tokenize_run_arguments(const struct arguments *arguments)
     enum status status = tokenize_open_and_write(&run, &why);
     free(run.ids);
     workbench_close(&run.bench);
-    bool flushed = terminal_flush(arguments->command);
     if (run.cut == 1)
         terminal_complain(arguments->command, "text %zu was cut to %zu ids, the model's context",
                           run.first_cut, run.context);
@@ -171,9 +170,8 @@ static enum cli_exit tokenize_run_arguments(const struct arguments *arguments)
                           "%zu of %zu texts, text %zu the first, were cut to %zu ids, the model's "
                           "context",
                           run.cut, run.texts, run.first_cut, run.context);
-    if (status)
-        terminal_complain(arguments->command, "%s", why.message);
-    return status || run.failed || !flushed ? CLI_FAILED : CLI_OK;
+    enum cli_exit code = terminal_end(arguments->command, status, &why);
+    return run.failed ? CLI_FAILED : code;
 }
 
 int cli_tokenize(int argc, char **argv)
@@ -185,7 +183,7 @@ int cli_tokenize(int argc, char **argv)
         return CLI_USAGE;
     if (key == ARGUMENTS_HELP) {
         printf(tokenize_help, TOKENIZE_MAX_LINE_BYTES >> 20);
-        return terminal_flush(arguments.command) ? CLI_OK : CLI_FAILED;
+        return terminal_end(arguments.command, STATUS_OK, NULL);
     }
     size_t texts;
     arguments_rest(&arguments, &texts);

@@ -67,17 +67,30 @@ void terminal_progress(size_t done, size_t total)
         fputs("\r\033[K", stderr);
 }
 
-void terminal_write(struct buf *text)
+static enum status terminal_lost(struct fail *why)
 {
-    fwrite(text->data, 1, text->size, stdout);
-    text->size = 0;
+    return status_fail(why, STATUS_IO, "standard output: %s",
+                       errno ? strerror(errno) : "write failed");
 }
 
-bool terminal_flush(const char *command)
+enum status terminal_write(struct buf *text, struct fail *why)
 {
     errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return true;
-    terminal_complain(command, "standard output: %s", errno ? strerror(errno) : "write failed");
-    return false;
+    if (fwrite(text->data, 1, text->size, stdout) != text->size)
+        return terminal_lost(why);
+    text->size = 0;
+    return STATUS_OK;
+}
+
+enum cli_exit terminal_end(const char *command, enum status status, const struct fail *why)
+{
+    struct fail lost;
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && !status) {
+        status = terminal_lost(&lost);
+        why = &lost;
+    }
+    if (status)
+        terminal_complain(command, "%s", why->message);
+    return status ? CLI_FAILED : CLI_OK;
 }

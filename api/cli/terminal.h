@@ -7,7 +7,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "api/cli/cli.h"
 #include "engine/base/buf.h"
+#include "engine/base/status.h"
 
 struct terminal {
     bool interactive; /* standard output is a terminal */
@@ -27,10 +29,11 @@ void terminal_complain(const char *command, const char *format, ...)
  * done reaches total. Silent unless there are many and only standard error is a terminal. */
 void terminal_progress(size_t done, size_t total);
 
-/* Writes text to standard output and empties it. Errors show in terminal_flush. */
-void terminal_write(struct buf *text);
+/* Writes text to standard output and empties it. */
+enum status terminal_write(struct buf *text, struct fail *why);
 
-/* Flushes standard output; false, with a message, if anything written so far was lost. */
-bool terminal_flush(const char *command);
+/* The end of a command that came to status: flushes standard output and tells on standard error
+ * what failed, that output was lost included. why is not read if status is STATUS_OK. */
+enum cli_exit terminal_end(const char *command, enum status status, const struct fail *why);
 
 #endif
