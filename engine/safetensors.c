@@ -377,6 +377,13 @@ static float safetensors_float_of_bits(uint32_t bits)
     return value;
 }
 
+static uint32_t safetensors_bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 /* The widen functions take count <= SAFETENSORS_BLOCK elements and tell whether all are finite.
  * They have no branches, so that compilers vectorise them. */
 
@@ -388,19 +395,16 @@ static bool safetensors_widen_f16(const unsigned char *data, size_t count, float
         uint16_t magnitude = halves[i] & 0x7fff;
         largest = magnitude > largest ? magnitude : largest;
     }
-    const uint32_t rebias = (uint32_t)(127 - 15) << 23, smallest_normal = rebias + (1u << 23);
+    const uint32_t rebias = (uint32_t)(127 - 15) << 23, one = 1u << 23;
     for (size_t i = 0; i < count; i++) {
         uint32_t sign = (uint32_t)(halves[i] & 0x8000) << 16;
         uint32_t shifted = (uint32_t)(halves[i] & 0x7fff) << 13;
         /* A subnormal half is its mantissa in units of 2^-24: put it under an exponent of 2^-14
          * and take that power away again. */
-        float subnormal = safetensors_float_of_bits(shifted + smallest_normal) -
-                          safetensors_float_of_bits(smallest_normal);
-        float normal = safetensors_float_of_bits(shifted + rebias);
-        float value = shifted < (1u << 23) ? subnormal : normal;
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        out[i] = safetensors_float_of_bits(bits | sign);
+        uint32_t subnormal = ((shifted >> 23) - 1) >> 31;
+        float magnitude = safetensors_float_of_bits(shifted + rebias + subnormal * one) -
+                          safetensors_float_of_bits((0 - subnormal) & (rebias + one));
+        out[i] = safetensors_float_of_bits(safetensors_bits_of_float(magnitude) | sign);
     }
     return largest < 0x7c00;
 }
