@@ -134,7 +134,7 @@ static void pieces_follow_the_pattern(void **state)
         {"'tis ''s !'s 'l 'r' 'v o'clock '", "'t|is|''|s|!'|s|'|l|'|r|'|'|v|o|'|clock|'"},
         {"x12 3.5", "x|1|2|3|.|5"},
         {"½Ⅷ①", "½|Ⅷ|①"},
-        {"<|endoftext|>", "<|||endoftext|||>"},
+        {"<|endoftext|>", "<||endoftext||>"},
         {"a\xc2\x85"
          "b\u00a0c\u1680d\u2000e\u2028f\u202fg\u205fh\u3000i",
          "a|b|c|d|e|f|g|h|i"},
@@ -145,7 +145,10 @@ static void pieces_follow_the_pattern(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_pieces(cases[i].text, strlen(cases[i].text), cases[i].pieces);
-    assert_pieces("a\0b", 3, "a|\0|b");
+    size_t cursor = 1, start, size;
+    assert_true(words_next("a\0b", 3, &cursor, &start, &size));
+    assert_int_equal(start, 1);
+    assert_int_equal(size, 1);
 }
 
 int main(void)
