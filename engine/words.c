@@ -9,6 +9,10 @@
 
 enum { WORDS_CAPITAL_I_WITH_DOT = 0x130, WORDS_DOT_ABOVE = 0x307, WORDS_COMBINING_CLASSES = 256 };
 
+/* U+11A7 is one below the trailing Hangul letters; utf8proc up to 2.10 takes it for one and drops
+ * it after a syllable. A surrogate, which no text has, stands in for it while composing. */
+enum { WORDS_JAMO_BEFORE_TRAILING = 0x11a7, WORDS_STAND_IN = 0xd800 };
+
 enum words_class { WORDS_SPACE, WORDS_LETTER, WORDS_NUMBER, WORDS_OTHER };
 
 static bool words_is_ascii(const char *text, size_t length)
@@ -98,6 +102,26 @@ static void words_reorder(utf8proc_int32_t *points, size_t count, utf8proc_int32
     }
 }
 
+static void words_replace(utf8proc_int32_t *points, size_t count, utf8proc_int32_t from,
+                          utf8proc_int32_t to)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (points[i] == from)
+            points[i] = to;
+    }
+}
+
+/* Canonical order and composition, in place; returns the new count. */
+static size_t words_compose(utf8proc_int32_t *points, size_t count, utf8proc_int32_t *spare)
+{
+    words_reorder(points, count, spare);
+    words_replace(points, count, WORDS_JAMO_BEFORE_TRAILING, WORDS_STAND_IN);
+    size_t composed = (size_t)utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count,
+                                                       UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    words_replace(points, composed, WORDS_STAND_IN, WORDS_JAMO_BEFORE_TRAILING);
+    return composed;
+}
+
 static enum status words_append_lower(const utf8proc_int32_t *points, size_t count, struct buf *out,
                                       struct fail *why)
 {
@@ -135,10 +159,8 @@ enum status words_normalise(const char *text, size_t length, struct buf *out, st
         i += (size_t)words_decode(text + i, length - i, &point);
         used += words_decompose_point(point, points + used, count - used);
     }
-    words_reorder(points, count, points + count);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count,
-                                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    status = words_append_lower(points, (size_t)composed, out, why);
+    size_t composed = words_compose(points, count, points + count);
+    status = words_append_lower(points, composed, out, why);
     free(points);
     return status;
 }
