@@ -325,8 +325,8 @@ static void clip_model_log_unused(const struct clip_model_loader *loader)
         count++;
     }
     if (count)
-        log_line(LOG_DEBUG, "%zu tensors that CLIP does not use were ignored, the first is %s",
-                 count, first);
+        log_line(LOG_DEBUG, "ignored tensors that CLIP does not use: %zu, the first is %s", count,
+                 first);
 }
 
 static enum status clip_model_load_tensors(const struct safetensors *file,

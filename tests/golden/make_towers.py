@@ -127,7 +127,7 @@ def random_weights(g, logit_scale=math.log(100)):
         random_block(random, f"visual.transformer.resblocks.{n}.", vision, g.vision.mlp, weights)
     for n in range(g.text.blocks):
         random_block(random, f"transformer.resblocks.{n}.", text, g.text.mlp, weights)
-    return {name: torch.from_numpy(numpy.ascontiguousarray(w)) for name, w in weights.items()}
+    return {name: torch.from_numpy(w) for name, w in weights.items()}
 
 
 def rounded(weights, dtype):

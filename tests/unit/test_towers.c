@@ -11,8 +11,8 @@
 
 enum { MOST_TEXTS = 8 };
 
-/* Largest error seen: 1.0e-6 (features), 6e-6 of 1 + |value| (patch rows). */
-static const double tolerance = 2e-5;
+/* Largest errors seen: 3.1e-7 in the features, 4.7e-6 of 1 + |value| in the patch rows. */
+static const double tolerance = 5e-6, row_tolerance = 2e-5;
 
 struct features {
     struct engine_info info; /* its texts are static or gone */
@@ -257,7 +257,7 @@ static void test_patch_rows_of_every_block(void **state)
         largest = fmax(largest, fabs((double)rows[i] - (double)expected[i]) /
                                     (1 + fabs((double)expected[i])));
     print_message("patch rows: largest error %.1e of 1 + |value|\n", largest);
-    assert_true(largest <= tolerance);
+    assert_true(largest <= row_tolerance);
 
     free(rows);
     free(features);
