@@ -53,7 +53,7 @@ EXAMPLES = {
     "header_name": (
         {"engine/noun.h": "int noun_x(void);\nvoid *other(int x);\n"},
         ("engine/noun.h", 2),
-        {"engine/noun.h": "typedef int (*sort)(int);\nint noun_x(int (*f)(int));\n"},
+        {"engine/noun.h": "typedef int (*sort)(int);\nint noun_x(int (*f)(int));\nMACRO(x);\n"},
     ),
     "guard": (
         {"engine/noun.h": GUARD.replace("ENGINE_NOUN", "NOUN")},
@@ -68,7 +68,7 @@ EXAMPLES = {
     "end_of_process": (
         {"engine/noun.c": "\n\n    exit(1);\n"},
         ("engine/noun.c", 3),
-        {"engine/noun.c": '_Static_assert(1, "exit(1)"); /* abort() */', "server/main.c": "exit(1)"},
+        {"engine/noun.c": 'static_assert(1, "exit(1)"); /* abort() */', "server/main.c": "exit(1)"},
     ),
     "unfinished": (
         {"README.md": "first\nTO" "DO later\n"},
