@@ -65,9 +65,8 @@ check_run() {
     kill -INT -- "-$server"
     wait "$server" || true # make reports the interrupt
     sed -n '/^listening on/,$p' "$log"
-    if pgrep -g "$server" >/dev/null; then
-        echo "make run: processes are left after Ctrl-C:"
-        pgrep -a -g "$server"
+    if pgrep -r D,R,S,T -a -g "$server"; then
+        echo "make run: these processes are left after Ctrl-C"
         return 1
     fi
     server=
