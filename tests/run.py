@@ -17,7 +17,6 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-INTEGRATION = "tests/integration"
 UNIT_LIMIT_S = 300
 REPLAY_LIMIT_S = 120
 PYTEST_TEST_LIMIT_S = 180
@@ -69,19 +68,19 @@ class Finished:
             self.end = f"exit status {code}"
 
 
-def run(command, limit_s, environment, capture=True):
+def run(command, limit_s, environment):
     """Runs a command in a process group of its own and leaves nothing of it behind."""
     started = time.monotonic()
     if not Path(command[0]).exists():
         return Finished(127, f"{command[0]}: not built", 0, limit_s)
-    output = tempfile.TemporaryFile() if capture else None
+    output = tempfile.TemporaryFile()
     process = subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT if capture else None,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
@@ -94,11 +93,9 @@ def run(command, limit_s, environment, capture=True):
         except ProcessLookupError:
             pass
         process.wait()
-    text = ""
-    if output:
-        output.seek(0)
-        text = output.read().decode("utf-8", "replace")
-        output.close()
+    output.seek(0)
+    text = output.read().decode("utf-8", "replace")
+    output.close()
     return Finished(code, text, time.monotonic() - started, limit_s)
 
 
@@ -156,12 +153,12 @@ def replay_corpus(binary, environment, tally):
     tally.add(binary.name, passed, len(faults), [], seconds, "\n".join(faults))
 
 
-def run_pytest(folder, environment, tally):
+def run_pytest(source, environment, tally):
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
         command = ["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += [f"--timeout={PYTEST_TEST_LIMIT_S}", f"--junitxml={report}", folder]
-        ended = run(command, PYTEST_LIMIT_S, environment, capture=False)
+        command += [f"--timeout={PYTEST_TEST_LIMIT_S}", f"--junitxml={report}", source]
+        ended = run(command, PYTEST_LIMIT_S, environment)
         try:
             cases = list(ElementTree.parse(report).iter("testcase"))
         except (OSError, ElementTree.ParseError):
@@ -174,9 +171,10 @@ def run_pytest(folder, environment, tally):
         elif case.find("skipped") is not None:
             skipped.append(f"{case.get('name')}: {case.find('skipped').get('message')}")
     passed = len(cases) - failed - len(skipped)
-    if not ended.ok:
+    if not ended.ok or not cases:
         failed = max(failed, 1)
-    tally.add(folder, passed, failed, skipped, ended.seconds, f"pytest: {ended.end}")
+    output = f"{ended.output}\n{source.name}: {ended.end}"
+    tally.add(source.stem, passed, failed, skipped, ended.seconds, output)
 
 
 def main():
@@ -193,7 +191,8 @@ def main():
         run_unit_test(build / "tests" / source.stem, environment, tally)
     for source in sorted(ROOT.glob("tests/fuzz/fuzz_*.c")):
         replay_corpus(build / "fuzz" / source.stem, environment, tally)
-    run_pytest(INTEGRATION, environment, tally)
+    for source in sorted(ROOT.glob("tests/integration/test_*.py")):
+        run_pytest(source, environment, tally)
 
     print()
     for reason in tally.skipped:

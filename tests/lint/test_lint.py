@@ -147,6 +147,13 @@ def test_who_may_include_whom(path, header, allowed):
     assert places("include", files) == ([] if allowed else [(path, 1)])
 
 
+def test_a_companion_header_may_use_the_stem_it_extends():
+    files = {"engine/image_codec.h": "int image_open(void);\n", "engine/image.h": ""}
+    assert places("header_name", files) == []
+    del files["engine/image.h"]
+    assert places("header_name", files) == [("engine/image_codec.h", 1)]
+
+
 def test_function_after_a_broken_signature():
     text = "#define X 1\n\nstatic const char *\nnoun_long(int a,\n          int b)\n"
     text += "{\n    if (a) {\n    }\n}\n"
