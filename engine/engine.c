@@ -53,6 +53,16 @@ static struct engine_tower engine_describe_tower(const struct clip_model_tower *
                                  .mlp_width = tower->mlp_width};
 }
 
+static struct engine_preprocessing
+engine_describe_preprocessing(const struct preprocess *preprocess)
+{
+    struct engine_preprocessing described = {.shortest_edge = preprocess->shortest_edge,
+                                             .crop_size = preprocess->crop_size};
+    memcpy(described.mean, preprocess->mean, sizeof described.mean);
+    memcpy(described.deviation, preprocess->deviation, sizeof described.deviation);
+    return described;
+}
+
 static void engine_describe(struct engine *engine, const char *model_dir)
 {
     const struct clip_model_geometry *geometry = &engine->model->geometry;
@@ -80,6 +90,7 @@ static void engine_describe(struct engine *engine, const char *model_dir)
         .parameters = engine->model->parameters,
         .vision = engine_describe_tower(&geometry->vision),
         .text = engine_describe_tower(&geometry->text),
+        .preprocessing = engine_describe_preprocessing(&engine->preprocess),
         .logit_scale = geometry->logit_scale,
     };
 }
