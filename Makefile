@@ -38,6 +38,16 @@ BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_
 FUZZ_REPLAYS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
+# The kernels compiled for an instruction set that is chosen at run time. Products and sums may fuse
+# (one rounding instead of two); nothing is reassociated.
+KERNEL_FLAGS := -ffp-contract=fast
+ifeq ($(shell uname -m),x86_64)
+%/engine/kernels_avx2.o: KERNEL_FLAGS += -mavx2 -mfma
+%/engine/kernels_avx512.o: KERNEL_FLAGS += -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma \
+	-mprefer-vector-width=512
+endif
+%/engine/kernels_avx2.o %/engine/kernels_avx512.o %/engine/kernels_base.o: ISA_FLAGS = $(KERNEL_FLAGS)
+
 .PHONY: all run demo test check lint sanitize fuzz bench clean help format setup setup-tests
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -103,7 +113,7 @@ $(LIBRARY): $(OBJECTS)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
@@ -126,7 +136,7 @@ FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(filter-out $(MAIN),$(SOURCES)))
 
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+	clang $(FUZZ_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 build/fuzz/libattriprompt.a: $(FUZZ_OBJECTS)
 	@rm -f $@

@@ -43,7 +43,7 @@ struct clip_model_geometry {
     enum clip_model_activation activation;
     enum clip_model_layout layout;
     float layer_norm_epsilon;
-    float logit_scale; /* tau = exp of the stored value, METHOD 7.4 */
+    float logit_scale; /* tau = exp of the stored value */
 };
 
 struct clip_model_norm {

@@ -124,7 +124,7 @@ const float *engine_labels_features(const struct engine_labels *labels); /* [cou
 
 /* ---- Classification ---- */
 
-/* Zero-shot CLIP (METHOD 7.4): logit = logit_scale * cosine(image, label). image_features
+/* Zero-shot CLIP: logit = logit_scale * cosine(image, label). image_features
  * [joint_width] and out_cosines [count]. */
 void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
                     const float *image_features, float *out_cosines);
