@@ -28,7 +28,8 @@ async function main(folder, threads) {
     const [command, argument] = line.split(' ');
     if (command === 'run') {
       const count = Number(argument);
-      const input = new ort.Tensor('float32', pixels.subarray(0, count * PIXELS), [count, ...SHAPE]);
+      const values = pixels.subarray(0, count * PIXELS);
+      const input = new ort.Tensor('float32', values, [count, ...SHAPE]);
       const start = process.hrtime.bigint();
       const result = await session.run({ pixels: input });
       const end = process.hrtime.bigint();

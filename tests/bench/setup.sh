@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 folder=build/bench
-onnxruntime=onnxruntime-node@1.30.0
+onnxruntime='onnxruntime-node@1.30.0'
 
 missing=
 /usr/bin/python3 -c 'import torch' 2>/dev/null || missing="$missing python3-torch"
