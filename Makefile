@@ -11,7 +11,7 @@ comma := ,
 VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
 B := build/$(VARIANT)
 
-PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc libpcre2-8
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc
 PKG_CONFIG ?= pkg-config
 # Deferred, so that targets which need no compiler work before anything is installed.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -35,6 +35,7 @@ PROGRAM := $(B)/attriprompt
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+CHECKERS := $(patsubst tests/golden/%.c,$(B)/golden/%,$(wildcard tests/golden/*.c))
 FUZZ_REPLAYS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -82,7 +83,7 @@ demo: setup
 test: setup-tests
 	@$(MAKE) --no-print-directory check
 
-check: $(PROGRAM) $(UNIT_TESTS) $(FUZZ_REPLAYS)
+check: $(PROGRAM) $(UNIT_TESTS) $(CHECKERS) $(FUZZ_REPLAYS)
 	@tests/run.py --build $(B)
 
 sanitize:
@@ -119,6 +120,10 @@ $(B)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka $(LDLIBS)
 
+$(B)/golden/%: tests/golden/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+
 $(B)/bench/%: tests/bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
@@ -146,5 +151,5 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libattriprompt.a
 	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
 		$(LDLIBS)
 
--include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d)
+-include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d) $(CHECKERS:=.d)
 -include $(FUZZ_OBJECTS:.o=.d)

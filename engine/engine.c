@@ -292,7 +292,7 @@ enum status engine_embed_texts(struct engine_session *session, const char *const
     const struct engine *engine = session->engine;
     size_t joint = engine->model->geometry.joint_width;
     for (size_t done = 0; done < count;) {
-        size_t taken;
+        size_t taken = 0;
         enum status status = engine_fill_pass(session, texts + done, count - done, &taken, why);
         if (status)
             return status;
