@@ -87,8 +87,8 @@ class Contestant:
 
 
 def pass_gigaflop(config):
-    """Of the matrix products for one picture, two operations a multiply-add; the whole tower, though
-    the engine leaves out rows of the last block that nobody reads."""
+    """The matrix products of the whole tower for one picture, two operations a multiply-add. The
+    engine does a little less: it leaves out what nobody reads of the last block."""
     vision = config["vision_config"]
     width, mlp = vision["hidden_size"], vision["intermediate_size"]
     patches = (vision["image_size"] // vision["patch_size"]) ** 2
