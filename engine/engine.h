@@ -28,6 +28,13 @@ struct engine_tower {
     size_t width, heads, blocks, mlp_width;
 };
 
+/* What engine_decode does to a picture. */
+struct engine_preprocessing {
+    size_t shortest_edge; /* pixels, after the resize */
+    size_t crop_size;     /* pixels, square */
+    float mean[3], deviation[3];
+};
+
 struct engine_info {
     const char *name;       /* last component of the folder */
     const char *layout;     /* "huggingface", "openai", "open_clip" */
@@ -35,6 +42,7 @@ struct engine_info {
     const char *backend;    /* library and kernel that multiply matrices */
     size_t image_size, patch_size, patches, joint_width, context, vocabulary, parameters;
     struct engine_tower vision, text;
+    struct engine_preprocessing preprocessing;
     float logit_scale;
 };
 
@@ -124,7 +132,7 @@ const float *engine_labels_features(const struct engine_labels *labels); /* [cou
 
 /* ---- Classification ---- */
 
-/* Zero-shot CLIP (METHOD 7.4): logit = logit_scale * cosine(image, label). image_features
+/* Zero-shot CLIP: logit = logit_scale * cosine(image, label). image_features
  * [joint_width] and out_cosines [count]. */
 void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
                     const float *image_features, float *out_cosines);

@@ -7,6 +7,7 @@
 #ifndef ENGINE_GEMM_H
 #define ENGINE_GEMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/base/status.h"
@@ -31,7 +32,27 @@ void gemm_multiply(const struct gemm_weight *weight, const float *x, size_t x_st
 void gemm_multiply_add(const struct gemm_weight *weight, const float *x, size_t x_stride,
                        size_t rows, float *y, size_t y_stride);
 
-/* Name of the library and kernel in use, for logs and benchmarks. Static storage. */
-const char *gemm_backend(void);
+/* The part of either product that yields outputs first..first+count-1 only; y is still addressed as
+ * [rows, outputs]. Threads that share one product each take some columns: an output's value does
+ * not depend on which columns are computed together, as long as the bounds are multiples of
+ * GEMM_COLUMN_STEP. */
+enum { GEMM_COLUMN_STEP = 64 };
+void gemm_columns(const struct gemm_weight *weight, size_t first, size_t count, bool add,
+                  const float *x, size_t x_stride, size_t rows, float *y, size_t y_stride);
+
+/* Products of two activations, for attention. Strides in floats, nothing overlaps.
+ * gemm_scores:  c[m, n] = scale * a[m, k] b[n, k]ᵀ
+ * gemm_combine: c[m, n] = a[m, k] b[k, n] */
+void gemm_scores(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t m,
+                 size_t n, size_t k, float scale, float *c, size_t c_stride);
+void gemm_combine(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t m,
+                  size_t n, size_t k, float *c, size_t c_stride);
+
+/* Keeps the library from starting threads of its own: sharing work is parallel.h's task. Called by
+ * engine_open before the first product; harmless when repeated. */
+void gemm_start(void);
+
+/* Library and kernel in use, for logs and benchmarks, cut to size. Returns out. */
+char *gemm_backend(char *out, size_t size);
 
 #endif

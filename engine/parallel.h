@@ -35,7 +35,4 @@ void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argu
 /* Call after changing what a done() looks at. Any thread. */
 void parallel_notify(struct parallel_team *team);
 
-/* Cores this process may use: the smaller of its CPU affinity and its cgroup quota, at least 1. */
-size_t parallel_cores(void);
-
 #endif

@@ -4,6 +4,37 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How many bytes of well-formed UTF-8 (one character) start here; 0 if none does. */
+static size_t status_character(const unsigned char *at)
+{
+    size_t length = at[0] < 0x80                    ? 1
+                    : at[0] >= 0xc2 && at[0] < 0xe0 ? 2
+                    : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
+                    : at[0] >= 0xf0 && at[0] < 0xf5 ? 4
+                                                    : 0;
+    for (size_t i = 1; i < length; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] >= 0xa0) ||
+        (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] >= 0x90))
+        return 0;
+    return length;
+}
+
+/* Messages quote what clients and files sent, possibly cut: what is not UTF-8 or is a control
+ * character becomes a question mark, so that every message can be logged and put into JSON. */
+static void status_clean(char *message)
+{
+    for (unsigned char *at = (unsigned char *)message; *at;) {
+        size_t length = status_character(at);
+        if (length == 0 || *at < 0x20 || *at == 0x7f) {
+            *at = '?';
+            length = 1;
+        }
+        at += length;
+    }
+}
+
 enum status status_fail(struct fail *why, enum status code, const char *format, ...)
 {
     if (why) {
@@ -12,6 +43,7 @@ enum status status_fail(struct fail *why, enum status code, const char *format, 
         va_start(args, format);
         vsnprintf(message, sizeof message, format, args);
         va_end(args);
+        status_clean(message);
         why->code = code;
         memcpy(why->message, message, sizeof message);
     }
@@ -28,6 +60,7 @@ enum status status_context(struct fail *why, enum status code, const char *forma
         va_end(args);
         if (used >= 0 && (size_t)used < sizeof message)
             snprintf(message + used, sizeof message - (size_t)used, ": %s", why->message);
+        status_clean(message);
         why->code = code;
         memcpy(why->message, message, sizeof message);
     }

@@ -24,7 +24,7 @@ enum status {
 
 struct fail {
     enum status code;
-    char message[512]; /* one sentence, no trailing full stop or newline; UTF-8 */
+    char message[512]; /* one sentence, no full stop at its end; valid UTF-8, printable */
 };
 
 /* Fills *why (if not NULL) and returns code, so that a failure is one statement. */

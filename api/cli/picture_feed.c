@@ -1,0 +1,173 @@
+#include "api/cli/picture_feed.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/cli/terminal.h"
+#include "engine/base/buf.h"
+#include "engine/base/mem.h"
+
+struct picture_feed_slot {
+    const char *path;
+    bool decoded;
+    struct fail why;
+};
+
+/* One batch. While it is decoded, `next` hands the slots to the threads. */
+struct picture_feed {
+    const struct workbench *bench;
+    size_t pixels_each;
+    size_t joint_width;
+    float *pixels;   /* [batch, pixels_each] */
+    float *features; /* [batch, joint_width] */
+    struct picture_feed_slot slots[PICTURE_FEED_BATCH];
+    size_t count;
+    atomic_size_t next;
+};
+
+size_t picture_feed_batch(size_t count)
+{
+    return count < 1 ? 1 : count < PICTURE_FEED_BATCH ? count : PICTURE_FEED_BATCH;
+}
+
+bool picture_feed_check(const char *const *paths, size_t count)
+{
+    size_t standard_inputs = 0;
+    for (size_t i = 0; i < count; i++)
+        standard_inputs += strcmp(paths[i], "-") == 0;
+    return standard_inputs <= 1;
+}
+
+static enum status picture_feed_read_stdin(struct buf *file, struct fail *why)
+{
+    char step[65536];
+    size_t got;
+    while ((got = fread(step, 1, sizeof step, stdin)) > 0) {
+        enum status status = buf_append(file, step, got, why);
+        if (status)
+            return status_context(why, status, "standard input");
+    }
+    if (ferror(stdin))
+        return status_fail(why, STATUS_IO, "standard input: %s", strerror(errno));
+    return buf_append(file, "", 0, why);
+}
+
+static enum status picture_feed_decode(const struct picture_feed *feed, const char *path,
+                                       struct buf *file, float *out_pixels, struct fail *why)
+{
+    file->size = 0;
+    const bool from_stdin = strcmp(path, "-") == 0;
+    enum status status =
+        from_stdin ? picture_feed_read_stdin(file, why) : buf_read_file(file, path, why);
+    if (status)
+        return status;
+    status = engine_decode(feed->bench->engine, (const uint8_t *)file->data, file->size,
+                           &engine_image_default_limits, out_pixels, NULL, why);
+    return status ? status_context(why, status, "%s", from_stdin ? "standard input" : path)
+                  : STATUS_OK;
+}
+
+static void *picture_feed_decode_slots(void *argument)
+{
+    struct picture_feed *feed = argument;
+    struct buf file;
+    buf_init(&file, PICTURE_FEED_MAX_FILE_BYTES);
+    size_t i;
+    while ((i = atomic_fetch_add(&feed->next, 1)) < feed->count) {
+        struct picture_feed_slot *slot = &feed->slots[i];
+        slot->decoded = !picture_feed_decode(feed, slot->path, &file,
+                                             feed->pixels + i * feed->pixels_each, &slot->why);
+    }
+    buf_finish(&file);
+    return NULL;
+}
+
+/* Threads that cannot be had leave their share to the others. */
+static void picture_feed_decode_batch(struct picture_feed *feed)
+{
+    pthread_t threads[PICTURE_FEED_BATCH];
+    size_t started = 0;
+    size_t wanted = feed->bench->threads < feed->count ? feed->bench->threads : feed->count;
+    atomic_store(&feed->next, 0);
+    while (started + 1 < wanted &&
+           !pthread_create(&threads[started], NULL, picture_feed_decode_slots, feed))
+        started++;
+    picture_feed_decode_slots(feed);
+    while (started)
+        pthread_join(threads[--started], NULL);
+}
+
+static enum status picture_feed_embed(struct picture_feed *feed, struct fail *why)
+{
+    size_t decoded = 0;
+    for (size_t i = 0; i < feed->count; i++) {
+        if (!feed->slots[i].decoded)
+            continue;
+        if (decoded != i)
+            memcpy(feed->pixels + decoded * feed->pixels_each, feed->pixels + i * feed->pixels_each,
+                   feed->pixels_each * sizeof(float));
+        decoded++;
+    }
+    return decoded ? engine_embed_images(feed->bench->session, feed->pixels, decoded,
+                                         feed->features, why)
+                   : STATUS_OK;
+}
+
+static enum status picture_feed_visit(const struct picture_feed *feed,
+                                      const struct picture_feed_visitor *visitor, struct fail *why)
+{
+    const float *feature = feed->features;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < feed->count && !status; i++) {
+        const struct picture_feed_slot *slot = &feed->slots[i];
+        status = visitor->visit(visitor->context, slot->path, slot->decoded ? feature : NULL,
+                                &slot->why, why);
+        if (slot->decoded)
+            feature += feed->joint_width;
+    }
+    return status;
+}
+
+static enum status picture_feed_batches(struct picture_feed *feed, const char *const *paths,
+                                        size_t count, const struct picture_feed_visitor *visitor,
+                                        struct fail *why)
+{
+    enum status status = STATUS_OK;
+    for (size_t done = 0; done < count && !status; done += feed->count) {
+        terminal_progress(done, count);
+        feed->count = picture_feed_batch(count - done);
+        if (feed->count > feed->bench->max_images)
+            feed->count = feed->bench->max_images;
+        for (size_t i = 0; i < feed->count; i++)
+            feed->slots[i] = (struct picture_feed_slot){.path = paths[done + i]};
+        picture_feed_decode_batch(feed);
+        status = picture_feed_embed(feed, why);
+        if (!status)
+            status = picture_feed_visit(feed, visitor, why);
+    }
+    terminal_progress(count, count);
+    return status;
+}
+
+enum status picture_feed_run(const struct workbench *bench, const char *const *paths, size_t count,
+                             const struct picture_feed_visitor *visitor, struct fail *why)
+{
+    const struct engine_info *info = engine_info(bench->engine);
+    struct picture_feed feed = {.bench = bench,
+                                .pixels_each = 3 * info->image_size * info->image_size,
+                                .joint_width = info->joint_width};
+    feed.pixels = mem_aligned(bench->max_images * feed.pixels_each, sizeof *feed.pixels);
+    feed.features = mem_aligned(bench->max_images * feed.joint_width, sizeof *feed.features);
+    enum status status =
+        feed.pixels && feed.features
+            ? picture_feed_batches(&feed, paths, count, visitor, why)
+            : status_fail(why, STATUS_NO_MEMORY, "no memory for %zu pictures", bench->max_images);
+    free(feed.features);
+    free(feed.pixels);
+    return status;
+}

@@ -1,0 +1,35 @@
+/*
+ * Picture files through the engine, in the order given and a batch at a time, so that memory stays
+ * bounded however many there are: the files of a batch are read and decoded side by side, then
+ * embedded together.
+ */
+#ifndef API_CLI_PICTURE_FEED_H
+#define API_CLI_PICTURE_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/cli/workbench.h"
+#include "engine/base/status.h"
+
+enum { PICTURE_FEED_BATCH = 16, PICTURE_FEED_MAX_FILE_BYTES = 64 << 20 };
+
+/* Called for each picture in turn, on the thread of picture_feed_run: with its unit feature
+ * [joint_width], or with NULL and why there is none. A failure returned ends the run. */
+struct picture_feed_visitor {
+    enum status (*visit)(void *context, const char *path, const float *feature,
+                         const struct fail *picture_why, struct fail *why);
+    void *context;
+};
+
+/* The batch, and so the session, that so many pictures need: at least 1. */
+size_t picture_feed_batch(size_t count);
+
+/* False if "-", standard input, stands there more than once. */
+bool picture_feed_check(const char *const *paths, size_t count);
+
+/* A picture that cannot be read is told to the visitor and is no failure of the run. */
+enum status picture_feed_run(const struct workbench *bench, const char *const *paths, size_t count,
+                             const struct picture_feed_visitor *visitor, struct fail *why);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * Everything of a transformer that is not a matrix product.
+ *
+ * One table of functions per instruction set, chosen at run time; `kernels_plain` is the same in
+ * straight loops and libm, the oracle that the others are tested against. Pure functions: any
+ * thread. Strides in floats.
+ */
+#ifndef ENGINE_KERNELS_H
+#define ENGINE_KERNELS_H
+
+#include <stddef.h>
+
+struct kernels {
+    const char *name; /* "plain", "base", "avx2", "avx512" */
+
+    /* y = (x - mean) / sqrt(variance + epsilon) * weight + bias for each of rows; the variance is
+     * the biased one. weight, bias: [width]. y may be x. */
+    void (*layer_norm)(const float *x, size_t x_stride, size_t rows, size_t width,
+                       const float *weight, const float *bias, float epsilon, float *y,
+                       size_t y_stride);
+
+    /* z = z sigmoid(1.702 z), in place. */
+    void (*quick_gelu)(float *z, size_t count);
+
+    /* z = z (1 + erf(z / sqrt 2)) / 2, in place. */
+    void (*gelu)(float *z, size_t count);
+
+    /* z = exp(z - max z) / sum of the same, in place; count >= 1. */
+    void (*softmax)(float *z, size_t count);
+
+    float (*dot)(const float *a, const float *b, size_t count);
+};
+
+extern const struct kernels kernels_plain;
+
+/* The fastest table that this processor can run. */
+const struct kernels *kernels_best(void);
+
+/* Tables that this processor can run, kernels_plain first; NULL past the last. For tests. */
+const struct kernels *kernels_at(size_t index);
+
+/* z = z / |z|, in place, with the given dot product. A zero vector stays zero. */
+void kernels_make_unit(const struct kernels *kernels, float *z, size_t count);
+
+#endif

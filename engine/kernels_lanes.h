@@ -1,0 +1,227 @@
+/*
+ * The vector kernels, written once over a vector of KERNELS_LANES floats (GCC vector extensions)
+ * and compiled once per instruction set: kernels_avx512.c and its sisters define KERNELS_LANES,
+ * KERNELS_TABLE and KERNELS_NAME, are compiled with the flags of that set, and include this file.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "engine/kernels.h"
+
+typedef float lanes_f32 __attribute__((vector_size(KERNELS_LANES * 4)));
+typedef int32_t lanes_i32 __attribute__((vector_size(KERNELS_LANES * 4)));
+
+#define LANES_INLINE static inline __attribute__((always_inline))
+
+LANES_INLINE lanes_f32 lanes_all(float value)
+{
+    return value - (lanes_f32){0};
+}
+
+LANES_INLINE lanes_f32 lanes_load(const float *from)
+{
+    lanes_f32 value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+LANES_INLINE void lanes_store(float *to, lanes_f32 value)
+{
+    memcpy(to, &value, sizeof value);
+}
+
+/* The last count < KERNELS_LANES values of a row; the other lanes are `fill`. */
+LANES_INLINE lanes_f32 lanes_load_part(const float *from, size_t count, float fill)
+{
+    lanes_f32 value = lanes_all(fill);
+    memcpy(&value, from, count * sizeof(float));
+    return value;
+}
+
+LANES_INLINE void lanes_store_part(float *to, lanes_f32 value, size_t count)
+{
+    memcpy(to, &value, count * sizeof(float));
+}
+
+LANES_INLINE lanes_f32 lanes_select(lanes_i32 mask, lanes_f32 yes, lanes_f32 no)
+{
+    return (lanes_f32)(((lanes_i32)yes & mask) | ((lanes_i32)no & ~mask));
+}
+
+LANES_INLINE lanes_f32 lanes_max(lanes_f32 a, lanes_f32 b)
+{
+    return lanes_select(a > b, a, b);
+}
+
+LANES_INLINE lanes_f32 lanes_min(lanes_f32 a, lanes_f32 b)
+{
+    return lanes_select(a < b, a, b);
+}
+
+LANES_INLINE float lanes_sum(lanes_f32 value)
+{
+    float sum[KERNELS_LANES];
+    memcpy(sum, &value, sizeof sum);
+    for (int half = KERNELS_LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
+}
+
+/* e^x within 2 units in the last place, for x held inside the range where that is a normal float.
+ * x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7. */
+LANES_INLINE lanes_f32 lanes_exp(lanes_f32 x)
+{
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the integer in the low bits */
+    x = lanes_min(lanes_max(x, lanes_all(-87.3f)), lanes_all(88.3f));
+    lanes_f32 shifted = x * 1.44269504f + round;
+    lanes_f32 n = shifted - round;
+    lanes_f32 r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    lanes_f32 p = lanes_all(1.0f / 5040);
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    lanes_i32 exponent = (lanes_i32)shifted - (lanes_i32)lanes_all(round);
+    return (lanes_f32)((lanes_i32)p + (exponent << 23));
+}
+
+LANES_INLINE lanes_f32 lanes_quick_gelu(lanes_f32 z)
+{
+    return z / (1.0f + lanes_exp(-1.702f * z));
+}
+
+/* erf(x) for x >= 0 by formula 7.1.26 of Abramowitz and Stegun, absolute error below 1.5e-7. */
+LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 z)
+{
+    lanes_f32 x = z * 0.70710678f;
+    lanes_i32 negative = x < 0.0f;
+    lanes_f32 magnitude = lanes_select(negative, -x, x);
+    lanes_f32 t = 1.0f / (1.0f + 0.3275911f * magnitude);
+    lanes_f32 p = lanes_all(1.061405429f);
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    lanes_f32 erf = 1.0f - p * t * lanes_exp(-magnitude * magnitude);
+    return 0.5f * z * (1.0f + lanes_select(negative, -erf, erf));
+}
+
+#define LANES_MAP(name, function)                                                                  \
+    static void name(float *z, size_t count)                                                       \
+    {                                                                                              \
+        size_t i = 0;                                                                              \
+        for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)                                     \
+            lanes_store(z + i, function(lanes_load(z + i)));                                       \
+        if (i < count)                                                                             \
+            lanes_store_part(z + i, function(lanes_load_part(z + i, count - i, 0.0f)), count - i); \
+    }
+
+LANES_MAP(kernels_lanes_quick_gelu, lanes_quick_gelu)
+LANES_MAP(kernels_lanes_gelu, lanes_gelu)
+
+static float lanes_row_sum(const float *x, size_t count)
+{
+    lanes_f32 sum = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)
+        sum += lanes_load(x + i);
+    if (i < count)
+        sum += lanes_load_part(x + i, count - i, 0.0f);
+    return lanes_sum(sum);
+}
+
+static float lanes_row_squares(const float *x, size_t count, float mean)
+{
+    lanes_f32 sum = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES) {
+        lanes_f32 off = lanes_load(x + i) - mean;
+        sum += off * off;
+    }
+    if (i < count) {
+        lanes_f32 off = lanes_load_part(x + i, count - i, mean) - mean;
+        sum += off * off;
+    }
+    return lanes_sum(sum);
+}
+
+static void kernels_lanes_layer_norm(const float *x, size_t x_stride, size_t rows, size_t width,
+                                     const float *weight, const float *bias, float epsilon,
+                                     float *y, size_t y_stride)
+{
+    for (size_t row = 0; row < rows; row++) {
+        const float *in = x + row * x_stride;
+        float *out = y + row * y_stride;
+        float mean = lanes_row_sum(in, width) / (float)width;
+        float scale = 1.0f / sqrtf(lanes_row_squares(in, width, mean) / (float)width + epsilon);
+        size_t i = 0;
+        for (; i + KERNELS_LANES <= width; i += KERNELS_LANES)
+            lanes_store(out + i, (lanes_load(in + i) - mean) * scale * lanes_load(weight + i) +
+                                     lanes_load(bias + i));
+        for (; i < width; i++)
+            out[i] = (in[i] - mean) * scale * weight[i] + bias[i];
+    }
+}
+
+static float lanes_row_max(const float *z, size_t count)
+{
+    lanes_f32 max = lanes_all(-FLT_MAX);
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)
+        max = lanes_max(lanes_load(z + i), max);
+    if (i < count)
+        max = lanes_max(lanes_load_part(z + i, count - i, -FLT_MAX), max);
+    float best = max[0];
+    for (int lane = 1; lane < KERNELS_LANES; lane++)
+        best = max[lane] > best ? max[lane] : best;
+    return best;
+}
+
+static void kernels_lanes_softmax(float *z, size_t count)
+{
+    float max = lanes_row_max(z, count);
+    lanes_f32 sums = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES) {
+        lanes_f32 value = lanes_exp(lanes_load(z + i) - max);
+        sums += value;
+        lanes_store(z + i, value);
+    }
+    float sum = lanes_sum(sums);
+    if (i < count) {
+        lanes_f32 value = lanes_exp(lanes_load_part(z + i, count - i, max) - max);
+        for (size_t lane = 0; lane < count - i; lane++)
+            sum += value[lane];
+        lanes_store_part(z + i, value, count - i);
+    }
+    float scale = 1.0f / sum;
+    for (i = 0; i < count; i++)
+        z[i] *= scale;
+}
+
+static float kernels_lanes_dot(const float *a, const float *b, size_t count)
+{
+    lanes_f32 sum = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)
+        sum += lanes_load(a + i) * lanes_load(b + i);
+    float total = lanes_sum(sum);
+    for (; i < count; i++)
+        total += a[i] * b[i];
+    return total;
+}
+
+const struct kernels KERNELS_TABLE = {
+    .name = KERNELS_NAME,
+    .layer_norm = kernels_lanes_layer_norm,
+    .quick_gelu = kernels_lanes_quick_gelu,
+    .gelu = kernels_lanes_gelu,
+    .softmax = kernels_lanes_softmax,
+    .dot = kernels_lanes_dot,
+};

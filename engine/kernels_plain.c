@@ -1,0 +1,65 @@
+#include <math.h>
+
+#include "engine/kernels.h"
+
+static void kernels_plain_layer_norm(const float *x, size_t x_stride, size_t rows, size_t width,
+                                     const float *weight, const float *bias, float epsilon,
+                                     float *y, size_t y_stride)
+{
+    for (size_t row = 0; row < rows; row++) {
+        const float *in = x + row * x_stride;
+        float *out = y + row * y_stride;
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < width; i++)
+            sum += in[i];
+        double mean = sum / (double)width;
+        for (size_t i = 0; i < width; i++)
+            squares += (in[i] - mean) * (in[i] - mean);
+        double scale = 1 / sqrt(squares / (double)width + epsilon);
+        for (size_t i = 0; i < width; i++)
+            out[i] = (float)((in[i] - mean) * scale) * weight[i] + bias[i];
+    }
+}
+
+static void kernels_plain_quick_gelu(float *z, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        z[i] = z[i] / (1 + expf(-1.702f * z[i]));
+}
+
+static void kernels_plain_gelu(float *z, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        z[i] = 0.5f * z[i] * (1 + erff(z[i] * 0.70710678f));
+}
+
+static void kernels_plain_softmax(float *z, size_t count)
+{
+    float max = z[0];
+    for (size_t i = 1; i < count; i++)
+        max = z[i] > max ? z[i] : max;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        z[i] = expf(z[i] - max);
+        sum += z[i];
+    }
+    for (size_t i = 0; i < count; i++)
+        z[i] = (float)(z[i] / sum);
+}
+
+static float kernels_plain_dot(const float *a, const float *b, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += (double)a[i] * b[i];
+    return (float)sum;
+}
+
+const struct kernels kernels_plain = {
+    .name = "plain",
+    .layer_norm = kernels_plain_layer_norm,
+    .quick_gelu = kernels_plain_quick_gelu,
+    .gelu = kernels_plain_gelu,
+    .softmax = kernels_plain_softmax,
+    .dot = kernels_plain_dot,
+};
