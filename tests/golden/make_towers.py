@@ -180,7 +180,8 @@ def as_huggingface(weights):
 
 
 def as_open_clip(weights, prefix=""):
-    text = ("token_embedding", "positional_embedding", "transformer.", "ln_final", "text_projection")
+    text = ("token_embedding", "positional_embedding", "transformer.", "ln_final",
+            "text_projection")
     out = {prefix + ("text." if name.startswith(text) else "") + name: value
            for name, value in weights.items()}
     context = weights["positional_embedding"].shape[0]
@@ -196,7 +197,8 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def tensor_bytes(tensor):
     tensor = tensor.contiguous()
-    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy().tobytes()
+    bits = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+    return bits.numpy().tobytes()
 
 
 def write_safetensors(path, tensors, metadata=None):
@@ -278,9 +280,10 @@ def attention(x, weights, prefix, heads, causal):
 
 def block(x, weights, prefix, heads, act, causal):
     x = x + attention(layer_norm(x, weights, prefix + "ln_1"), weights, prefix, heads, causal)
+    mlp = prefix + "mlp."
     hidden = activate(layer_norm(x, weights, prefix + "ln_2") @
-                      weights[prefix + "mlp.c_fc.weight"].T + weights[prefix + "mlp.c_fc.bias"], act)
-    return x + hidden @ weights[prefix + "mlp.c_proj.weight"].T + weights[prefix + "mlp.c_proj.bias"]
+                      weights[mlp + "c_fc.weight"].T + weights[mlp + "c_fc.bias"], act)
+    return x + hidden @ weights[mlp + "c_proj.weight"].T + weights[mlp + "c_proj.bias"]
 
 
 def unit(x):
