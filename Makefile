@@ -5,20 +5,21 @@
 #   make SAN=address,undefined    build/address-undefined/attriprompt
 #   make SAN=thread               build/thread/attriprompt
 #   make WERROR=1                 warnings are errors
+#   make V=1                      show the commands
 
 CC ?= cc
 comma := ,
 VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
 B := build/$(VARIANT)
 
-PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc libpcre2-8
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc
 PKG_CONFIG ?= pkg-config
 # Deferred, so that targets which need no compiler work before anything is installed.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wvla -Wwrite-strings -Wpointer-arith \
-	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wno-format-truncation \
+	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wno-unknown-warning-option -Wno-format-truncation \
 	$(if $(WERROR),-Werror)
 OPTIMISE := $(if $(SAN),-O1,-O3)
 CFLAGS ?= -g
@@ -35,6 +36,7 @@ PROGRAM := $(B)/attriprompt
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+CHECKERS := $(patsubst tests/golden/%.c,$(B)/golden/%,$(wildcard tests/golden/*.c))
 FUZZ_REPLAYS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -48,11 +50,17 @@ ifeq ($(shell uname -m),x86_64)
 endif
 %/engine/kernels_avx2.o %/engine/kernels_avx512.o %/engine/kernels_base.o: ISA_FLAGS = $(KERNEL_FLAGS)
 
-.PHONY: all run demo test check lint sanitize fuzz bench clean help format setup setup-tests
+# Targets that users type build on all cores, unless they say -j themselves.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+Q := $(if $(V),,@)
+
+.PHONY: all everything run demo test check lint sanitize fuzz fuzzers bench clean help format
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(PROGRAM)
+
+everything: $(PROGRAM) $(UNIT_TESTS) $(BENCHES) $(FUZZ_REPLAYS)
 
 help:
 	@echo 'make              build $(PROGRAM)'
@@ -65,39 +73,45 @@ help:
 	@echo 'make fuzz         every fuzz target for FUZZ_SECONDS (default 300) each'
 	@echo 'make bench        build the benchmarks'
 
-setup:
-	@deploy/setup.sh build
-
-setup-tests:
-	@deploy/setup.sh build test
-
-run: setup
-	@$(MAKE) --no-print-directory all
+run:
+	@deploy/setup.sh build run
+	@$(SUBMAKE) all
 	@deploy/run.sh $(PROGRAM)
 
-demo: setup
-	@$(MAKE) --no-print-directory all
+demo:
+	@deploy/setup.sh build
+	@$(SUBMAKE) all
 	@deploy/demo.sh $(PROGRAM)
 
-test: setup-tests
-	@$(MAKE) --no-print-directory check
+test:
+	@deploy/setup.sh build test
+	@$(SUBMAKE) check
 
-check: $(PROGRAM) $(UNIT_TESTS) $(FUZZ_REPLAYS)
+check: $(PROGRAM) $(UNIT_TESTS) $(CHECKERS) $(FUZZ_REPLAYS)
 	@tests/run.py --build $(B)
 
 sanitize:
-	@$(MAKE) --no-print-directory SAN=address,undefined check
-	@$(MAKE) --no-print-directory SAN=thread check
+	@deploy/setup.sh build test
+	@$(SUBMAKE) SAN=address,undefined check
+	@$(SUBMAKE) SAN=thread check
 
 lint:
+	@deploy/setup.sh build test lint
 	@tests/lint/lint.py
+	@/usr/bin/python3 -B -m pytest -q -p no:cacheprovider tests/lint
+	@$(SUBMAKE) WERROR=1 B=build/werror-gcc CC=gcc everything
+	@$(SUBMAKE) WERROR=1 B=build/werror-clang CC=clang everything
 
 format:
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
 
 FUZZ_SECONDS ?= 300
-fuzz: $(FUZZERS)
+fuzz:
+	@deploy/setup.sh build lint
+	@$(SUBMAKE) fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+fuzzers: $(FUZZERS)
 
 bench: $(PROGRAM) $(BENCHES)
 
@@ -105,28 +119,39 @@ clean:
 	rm -rf build
 
 $(PROGRAM): $(B)/server/main.o $(LIBRARY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo '  AR    $@'
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/tests/%: tests/unit/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka $(LDLIBS)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka $(LDLIBS)
+
+$(B)/golden/%: tests/golden/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 $(B)/bench/%: tests/bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 # A fuzz target with a main that replays files, for any compiler and variant.
 $(B)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIBRARY) \
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< tests/fuzz/replay.c $(LIBRARY) \
 		$(LDLIBS)
 
 # The same target under libFuzzer: everything instrumented, by clang.
@@ -136,15 +161,18 @@ FUZZ_OBJECTS := $(patsubst %.c,build/fuzz/%.o,$(filter-out $(MAIN),$(SOURCES)))
 
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC    $@'
+	$(Q)clang $(FUZZ_CFLAGS) $(ISA_FLAGS) -MMD -MP -c -o $@ $<
 
 build/fuzz/libattriprompt.a: $(FUZZ_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo '  AR    $@'
+	$(Q)$(AR) rcs $@ $^
 
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libattriprompt.a
-	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
+	@echo '  LD    $@'
+	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
 		$(LDLIBS)
 
--include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d)
+-include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d) $(CHECKERS:=.d)
 -include $(FUZZ_OBJECTS:.o=.d)

@@ -2,7 +2,9 @@
  * The weights of one CLIP model, read from a HuggingFace model folder (config.json,
  * model.safetensors), with the tensor names of HuggingFace, OpenAI or open_clip.
  *
- * Geometry comes from the tensors; config.json gives the activation and is checked against them.
+ * Geometry comes from the tensors; config.json gives the activation, the number of heads and the
+ * epsilon of layer norm, and the rest of it is checked against the tensors. The files of open_clip
+ * (open_clip_model.safetensors, open_clip_config.json) are read too.
  * Immutable after load: any thread. All arrays are owned by the model.
  *
  * Linear weights are in gemm handles, [outputs, inputs] in Linear orientation; everything else is
@@ -82,7 +84,7 @@ struct clip_model {
 
 struct clip_model_options {
     /* -1: what config.json says, quick_gelu if it says nothing; else an enum clip_model_activation.
-     * An open_clip file alone cannot say which. */
+     * The weights alone cannot say which. */
     int activation;
 };
 

@@ -69,7 +69,8 @@ const char *safetensors_dtype_name(enum safetensors_dtype dtype);
 char *safetensors_shape_text(const struct safetensors_tensor *tensor, char *out, size_t size);
 
 /* Widens F32, F16 or BF16 to out[count] exactly. STATUS_UNSUPPORTED for another dtype and
- * STATUS_INVALID for a value that is not finite, both naming the tensor. */
+ * STATUS_INVALID for a value that is not finite, both naming the tensor; out may then have been
+ * written in part. */
 enum status safetensors_to_f32(const struct safetensors_tensor *tensor, float *out,
                                struct fail *why);
 

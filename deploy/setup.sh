@@ -1,0 +1,68 @@
+#!/bin/sh
+# Installs the Debian packages that a task needs and that are not there yet.
+#   deploy/setup.sh [build] [run] [test] [lint] [models]      (build when nothing is named)
+set -eu
+
+build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pthread-dev
+    libjansson-dev libjpeg62-turbo-dev libpng-dev libutf8proc-dev"
+run="curl"
+test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pytest-timeout
+    python3-regex"
+lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
+models="python3 python3-numpy python3-pil python3-regex python3-torch librsvg2-bin"
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+wanted=
+for group in "${@:-build}"; do
+    case $group in
+    build) wanted="$wanted $build" ;;
+    run) wanted="$wanted $run" ;;
+    test) wanted="$wanted $test" ;;
+    lint) wanted="$wanted $lint" ;;
+    models) wanted="$wanted $models" ;;
+    *)
+        say "setup: unknown group '$group'; there are: build run test lint models"
+        exit 2
+        ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    say "setup: this is not Debian or Ubuntu, so nothing was installed. Make sure that you have"
+    say "what these Debian packages hold:"
+    # shellcheck disable=SC2086
+    printf '    %s\n' $wanted >&2
+    exit 0
+fi
+
+missing=
+for package in $wanted; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        say "setup: packages are missing and there is no sudo. As root, run:"
+        say "    apt-get install --no-install-recommends$missing"
+        exit 1
+    fi
+    as_root=sudo
+fi
+
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 "$@" >&2
+}
+
+say "setup: installing$missing"
+apt update || say "setup: apt-get update failed; trying with the package lists that are here"
+# shellcheck disable=SC2086
+if ! apt install --no-install-recommends $missing; then
+    say "setup: apt-get could not install all of:$missing"
+    exit 1
+fi
