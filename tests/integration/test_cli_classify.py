@@ -136,6 +136,14 @@ def test_labels_file(tmp_path, text):
     assert run_json("classify", "--labels-file", file, CAT)["labels"] == ["cat", "rubber duck", "猫"]
 
 
+def test_labels_from_a_pipe():
+    words = ("classify", "--labels-file", "-", CAT)
+    assert run_json(*words, stdin=b"cat\ndog\n")["labels"] == ["cat", "dog"]
+    words = ("classify", "--labels-file", "/dev/stdin", CAT)
+    assert run_json(*words, stdin=b"cat\ndog\n")["labels"] == ["cat", "dog"]
+    assert_failure(run(*words), "classify", "/dev/stdin: no labels")
+
+
 @pytest.mark.parametrize(
     "text, part",
     [
@@ -245,6 +253,7 @@ def test_help():
         (["--json=yes", "x.png"], "--json"),
         (["--labels", "a", "--labels-file", "b", "x.png"], "--labels-file"),
         (["--labels", "a", "-", "-"], "standard input"),
+        (["--labels-file", "-", "x.png", "-"], "standard input"),
     ],
 )
 def test_usage(words, part):
