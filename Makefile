@@ -139,7 +139,8 @@ $(B)/tests/%: tests/unit/%.c $(LIBRARY)
 
 $(B)/golden/%: tests/golden/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 $(B)/bench/%: tests/bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)

@@ -1,10 +1,13 @@
 #include "engine/base/buf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 
@@ -89,18 +92,41 @@ static enum status buf_read_stream(struct buf *buf, FILE *file, struct fail *why
     return buf_append(buf, "", 0, why);
 }
 
+/* Opening a pipe would wait for its other end; a folder opens but cannot be read. */
+static FILE *buf_open_regular(const char *path, struct fail *why)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        status_fail(why, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
+                    strerror(errno));
+        return NULL;
+    }
+    struct stat about;
+    FILE *file = NULL;
+    if (fstat(fd, &about) || !S_ISREG(about.st_mode))
+        status_fail(why, STATUS_IO, "%s: not a regular file", path);
+    else if (!(file = fdopen(fd, "rb")))
+        status_fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+    if (!file)
+        close(fd);
+    return file;
+}
+
 enum status buf_read_file(struct buf *buf, const char *path, struct fail *why)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return status_fail(why, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
-                           strerror(errno));
+    struct fail reason = {.code = STATUS_IO};
+    FILE *file = buf_open_regular(path, &reason);
     size_t size_before = buf->size;
-    enum status status = buf_read_stream(buf, file, why);
-    fclose(file);
+    enum status status = file ? buf_read_stream(buf, file, &reason) : reason.code;
+    if (file) {
+        fclose(file);
+        if (status)
+            status_context(&reason, status, "%s", path);
+    }
     if (status) {
         buf->size = size_before;
-        return status_context(why, status, "%s", path);
+        if (why)
+            *why = reason;
     }
-    return STATUS_OK;
+    return status;
 }

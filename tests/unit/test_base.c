@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/arena.h"
@@ -119,7 +120,13 @@ static void test_buf_reads_files(void **state)
     assert_memory_equal(buf.data, "MIT License", 11);
     unit_assert_fails(buf_read_file(&buf, "no/such/file", &why), STATUS_NOT_FOUND, why,
                       "no/such/file");
-    unit_assert_fails(buf_read_file(&buf, "tests", &why), STATUS_IO, why, "tests");
+    unit_assert_fails(buf_read_file(&buf, "tests", &why), STATUS_IO, why, "tests: not a regular");
+    char pipe[] = "/tmp/attriprompt-pipe-XXXXXX";
+    assert_non_null(mkdtemp(pipe));
+    rmdir(pipe);
+    assert_int_equal(mkfifo(pipe, 0600), 0); /* nobody ever writes to it */
+    unit_assert_fails(buf_read_file(&buf, pipe, &why), STATUS_IO, why, "not a regular");
+    unlink(pipe);
     buf_finish(&buf);
     buf_init(&buf, 10);
     unit_assert_fails(buf_read_file(&buf, "LICENSE", &why), STATUS_LIMIT, why, "LICENSE");

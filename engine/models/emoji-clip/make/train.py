@@ -1,19 +1,25 @@
 #!/usr/bin/python3
 """Train the emoji CLIP for a budget of minutes; checkpoints, resumes, survives being paused.
 
+Two processes of one thread each share the work (each its half of a batch; gradients are averaged
+over gloo): that wastes less than one process of two threads when other programs use the cores.
 Every step draws distinct emojis, each in two drawings from different families.  The test style
 is dropped on loading; the validation style is only looked at to report and to keep the best.
 """
 import argparse
 import copy
+import datetime
 import math
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 
 from augment import augment, clean
@@ -67,15 +73,15 @@ class Trainer:
         self.captions = Captions(args.data, tokenizer)
         self.pictures = Pictures(args.data, self.captions.classes)
         torch.manual_seed(args.seed)
-        self.rng = np.random.default_rng(args.seed)
+        self.rng = np.random.default_rng(args.seed + 1000 * args.rank)
         self.model = Clip(len(tokenizer.vocab), args.drop)
         self.average = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.AdamW(self.groups(), lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
         self.names = self.captions.names()
-        owner = [self.captions.number[c["name"]] for c in self.captions.classes]
-        self.same_name = self.captions.true_for[torch.tensor(owner)]
         self.bank, self.queue = None, []
         self.step, self.spent, self.best = 0, 0.0, 0.0
+        self.stop, self.asked, self.took = False, False, 0.0
+        torch.manual_seed(args.seed + 1000 * args.rank)
 
     def groups(self):
         """Weight decay for matrices only."""
@@ -97,11 +103,12 @@ class Trainer:
 
     def batch_classes(self):
         """The next distinct classes of a shuffled pass."""
-        if len(self.queue) < self.args.classes:
+        size = self.args.classes // self.args.processes
+        if len(self.queue) < size:
             fresh = self.rng.permutation(len(self.captions.classes))
             known = set(self.queue)
             self.queue = self.queue + [int(c) for c in fresh if c not in known]
-        taken, self.queue = self.queue[:self.args.classes], self.queue[self.args.classes:]
+        taken, self.queue = self.queue[:size], self.queue[size:]
         return [c for c in taken if self.pictures.of[c]]
 
     def kept(self, n):
@@ -118,7 +125,9 @@ class Trainer:
             self.model.train()
 
     def loss(self):
-        """One batch: image to text, text to image, image to image of the same emoji."""
+        """One batch: contrastive on its captions, image to all names (whose features are kept from
+        a recent step, without gradient), and image to image of the same emoji.  A caption that
+        also holds for another emoji of the batch is neither right nor wrong for it."""
         numbers = self.batch_classes()
         index = self.pictures.draw(numbers, 2, self.rng)
         owner = torch.from_numpy(self.pictures.classes[index])
@@ -128,17 +137,34 @@ class Trainer:
             image = self.model.image(pixels, self.kept(len(index)))
             text = self.model.text(tokens)
         scale = self.model.logit_scale.clamp(max=math.log(100)).exp()
-        true = self.captions.true_for[words][:, owner]
-        here = scale * image @ text.t()
-        others = (scale * image @ self.bank.t()).masked_fill(self.same_name[:, owner].t(), -1e4)
-        to_text = torch.cat([here, others], 1).log_softmax(1)[:, :len(numbers)]
-        to_text = -(to_text * true.t()).sum(1) / true.sum(0)
-        to_image = -(here.t().log_softmax(1) * true).sum(1) / true.sum(1)
+        mine = torch.tensor(numbers)[:, None] == owner[None]
+        also = self.captions.true_for[words][:, owner] & ~mine
+        here = (scale * text @ image.t()).masked_fill(also, -1e4)
+        place = mine.float().argmax(0)
+        to_text = F.cross_entropy(here.t(), place)
+        to_image = -(here.log_softmax(1) * mine).sum(1).mean() / 2
+        to_name = F.cross_entropy(scale * image @ self.bank.t(), owner)
         near = image @ image.t() / 0.1 - 1e4 * torch.eye(len(image))
         same = (owner[:, None] == owner[None]) & ~torch.eye(len(image), dtype=torch.bool)
-        alike = -(near.log_softmax(1) * same).sum(1) / same.sum(1)
-        self.parts = [float(p.mean()) for p in (to_text, to_image, alike)]
-        return to_text.mean() + 0.5 * to_image.mean() + self.args.alike * alike.mean()
+        alike = -(near.log_softmax(1) * same).sum(1).mean()
+        self.parts = [float(p) for p in (to_text, to_name, alike)]
+        return 0.5 * (to_text + to_image) + to_name + self.args.alike * alike
+
+    def share(self):
+        """Average the gradients over the processes; the first one's clock and stop go to all."""
+        if self.args.processes == 1:
+            self.spent, self.stop = self.spent + self.took, self.asked
+            return
+        grads = [p.grad for p in self.model.parameters()]
+        clock = self.spent + self.took if self.args.rank == 0 else 0.0
+        flat = torch.cat([g.reshape(-1) for g in grads]
+                         + [torch.tensor([clock, float(self.asked)])])
+        dist.all_reduce(flat)
+        self.spent, self.stop = float(flat[-2]), bool(flat[-1] > 0)
+        flat, place = flat / self.args.processes, 0
+        for grad in grads:
+            grad.copy_(flat[place:place + grad.numel()].view_as(grad))
+            place += grad.numel()
 
     def train_step(self):
         """One step of the optimiser and of the average."""
@@ -149,9 +175,12 @@ class Trainer:
         loss = self.loss()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.share()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
+        if self.args.rank:
+            return
         decay = min(self.args.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.model.parameters()):
@@ -186,9 +215,10 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.spent, self.best = state["step"], state["spent"], state["best"]
-        torch.set_rng_state(state["random"])
-        self.rng.bit_generator.state = state["numpy"]
-        self.queue = state["queue"]
+        torch.manual_seed(self.args.seed + 1000 * self.args.rank + self.step)
+        if self.args.rank == 0:
+            self.rng.bit_generator.state, self.queue = state["numpy"], state["queue"]
+            torch.set_rng_state(state["random"])
 
 
 def report(trainer, out):
@@ -202,31 +232,50 @@ def report(trainer, out):
           flush=True)
 
 
+def show(trainer, usual):
+    """One line of progress."""
+    print("step %d, %.1f min, lr %.2e, captions %.3f, names %.3f, alike %.3f, scale %.1f, %.0f "
+          "pictures/s" % (trainer.step, trainer.spent / 60, trainer.rate(), *trainer.parts,
+                          float(trainer.model.logit_scale.exp()),
+                          2 * trainer.args.classes / usual), flush=True)
+
+
 def run(trainer, out):
     """Train until the budget is spent or a SIGTERM asks to stop."""
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-    usual, saved, checked, shown = 1.0, trainer.spent, trainer.spent, trainer.step
-    while trainer.progress() < 1 and not stop:
+    signal.signal(signal.SIGTERM, lambda *_: setattr(trainer, "asked", True))
+    usual, saved, checked = 1.0, trainer.spent, trainer.spent
+    while trainer.progress() < 1 and not trainer.stop:
         start = time.monotonic()
         trainer.train_step()
-        took = time.monotonic() - start
-        took = min(took, 4 * usual) if trainer.step > 20 else took
-        usual = 0.95 * usual + 0.05 * took
-        trainer.spent += took
+        trainer.took = min(time.monotonic() - start, max(4 * usual, 5))
+        usual = 0.95 * usual + 0.05 * trainer.took
+        if trainer.args.rank:
+            continue
         if trainer.step % 50 == 0 or trainer.step == 5:
-            print("step %d, %.1f min, lr %.2e, text %.3f, image %.3f, alike %.3f, scale %.1f, %.0f "
-                  "pictures/s" % (trainer.step, trainer.spent / 60, trainer.rate(), *trainer.parts,
-                                  float(trainer.model.logit_scale.exp()),
-                                  2 * trainer.args.classes / usual), flush=True)
+            show(trainer, usual)
         if trainer.spent - saved > 180:
             saved = trainer.spent
             trainer.save(os.path.join(out, "ckpt.pt"))
         if trainer.spent - checked > trainer.args.check * 60:
             checked = trainer.spent
             report(trainer, out)
-    report(trainer, out)
-    trainer.save(os.path.join(out, "ckpt.pt"))
+    if trainer.args.rank == 0:
+        trainer.save(os.path.join(out, "ckpt.pt"))
+        report(trainer, out)
+
+
+def start_processes(args):
+    """Start the other processes (rank 0) and join the group."""
+    if args.processes == 1:
+        return
+    meeting = os.path.abspath(os.path.join(args.out, "meeting"))
+    if args.rank == 0:
+        if os.path.exists(meeting):
+            os.remove(meeting)
+        for rank in range(1, args.processes):
+            subprocess.Popen([sys.executable, *sys.argv, "--rank", str(rank)])
+    dist.init_process_group("gloo", init_method="file://" + meeting, rank=args.rank,
+                            world_size=args.processes, timeout=datetime.timedelta(hours=6))
 
 
 def main():
@@ -245,17 +294,21 @@ def main():
     parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
     parser.add_argument("--check", type=float, default=5, help="minutes between validations")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="threads of a process")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help="continue from OUT/ckpt.pt")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.makedirs(args.out, exist_ok=True)
+    start_processes(args)
     trainer = Trainer(args)
     if args.resume:
         trainer.restore(os.path.join(args.out, "ckpt.pt"))
-    print("%d training pictures, %d emojis, %.2f M parameters" % (
-        trainer.pictures.count, len(trainer.captions.classes),
-        sum(p.numel() for p in trainer.model.parameters()) / 1e6), flush=True)
+    if args.rank == 0:
+        print("%d training pictures, %d emojis, %.2f M parameters" % (
+            trainer.pictures.count, len(trainer.captions.classes),
+            sum(p.numel() for p in trainer.model.parameters()) / 1e6), flush=True)
     run(trainer, args.out)
 
 
