@@ -59,8 +59,10 @@ Q := $(if $(V),,@)
 .SECONDARY:
 
 all: $(PROGRAM)
+	@:
 
 everything: $(PROGRAM) $(UNIT_TESTS) $(BENCHES) $(FUZZ_REPLAYS)
+	@:
 
 help:
 	@echo 'make              build $(PROGRAM)'
@@ -112,6 +114,7 @@ fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
 
 fuzzers: $(FUZZERS)
+	@:
 
 bench: $(PROGRAM) $(BENCHES)
 
