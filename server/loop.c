@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include <uv.h>
 
 #include "engine/base/log.h"
@@ -22,6 +21,7 @@ struct loop {
     uv_timer_t phase_timer; /* ends the draining and the aborting */
     struct http *http;
     uint64_t drain_timeout_ms;
+    void (*end_at_once)(void);
     enum loop_phase phase;
     bool phase_is_over;
 };
@@ -99,7 +99,7 @@ static void loop_on_signal(uv_signal_t *signal, int number)
     struct loop *loop = signal->data;
     if (loop->phase != LOOP_SERVING) {
         log_line(LOG_WARN, "signal %d again: ending at once", number);
-        _exit(1); /* that is what a second signal asks for: nothing is waited for or put away */
+        loop->end_at_once();
     }
     log_line(LOG_INFO, "signal %d: finishing what is in flight", number);
     http_drain(loop->http);
@@ -107,7 +107,8 @@ static void loop_on_signal(uv_signal_t *signal, int number)
     loop_pump(loop);
 }
 
-enum status loop_create(uint64_t drain_timeout_ms, struct loop **out, struct fail *why)
+enum status loop_create(uint64_t drain_timeout_ms, void (*end_at_once)(void), struct loop **out,
+                        struct fail *why)
 {
     struct loop *loop = mem_zeroed(1, sizeof *loop);
     if (!loop)
@@ -125,6 +126,7 @@ enum status loop_create(uint64_t drain_timeout_ms, struct loop **out, struct fai
     }
     loop->wake.data = loop;
     loop->drain_timeout_ms = drain_timeout_ms;
+    loop->end_at_once = end_at_once;
     *out = loop;
     return STATUS_OK;
 }

@@ -12,7 +12,9 @@
 
 struct loop;
 
-enum status loop_create(uint64_t drain_timeout_ms, struct loop **out, struct fail *why);
+/* end_at_once is called on the second signal and does not return. */
+enum status loop_create(uint64_t drain_timeout_ms, void (*end_at_once)(void), struct loop **out,
+                        struct fail *why);
 void loop_destroy(struct loop *loop);
 
 /* Makes loop_run look at http again. Any thread; for struct completions, hence the void. */

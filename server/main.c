@@ -1,15 +1,22 @@
 /* The program: attriprompt COMMAND [ARGUMENT]... */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/cli/cli.h"
 #include "api/rest/routes.h"
 #include "config/version.h"
 #include "server/serve.h"
 
+/* Nothing is waited for or put away: threads may be in the middle of anything. */
+static void main_end_at_once(void)
+{
+    _exit(1);
+}
+
 static int main_serve(int argc, char **argv)
 {
-    return serve_main(argc, argv, &routes_all);
+    return serve_main(argc, argv, &routes_all, main_end_at_once);
 }
 
 static const struct {

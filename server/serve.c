@@ -24,6 +24,7 @@ struct serve {
     struct completions completions;
     struct loop *loop;
     struct http *http;
+    void (*end_at_once)(void);
 };
 
 static void serve_print_help(void)
@@ -125,7 +126,8 @@ static void serve_finish(struct serve *serve)
 
 static enum status serve_run(struct serve *serve, const struct router *router, struct fail *why)
 {
-    enum status status = loop_create(serve->config.drain_timeout_ms, &serve->loop, why);
+    enum status status =
+        loop_create(serve->config.drain_timeout_ms, serve->end_at_once, &serve->loop, why);
     if (status)
         return status;
     serve->service.config = &serve->config;
@@ -137,9 +139,9 @@ static enum status serve_run(struct serve *serve, const struct router *router, s
     return status;
 }
 
-int serve_main(int argc, char **argv, const struct router *router)
+int serve_main(int argc, char **argv, const struct router *router, void (*end_at_once)(void))
 {
-    struct serve serve = {0};
+    struct serve serve = {.end_at_once = end_at_once};
     struct fail why;
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--help")) {

@@ -1,10 +1,10 @@
 #include "api/rest/routes.h"
 
-#include "api/rest/classify.h"
+#include "api/rest/classify_job.h"
 #include "api/rest/health.h"
 
 static const struct router_route routes_table[] = {
-    {"POST", "/v1/classify", classify_handle, .while_draining = false},
+    {"POST", "/v1/classify", classify_job_handle, .while_draining = false},
     {"GET", "/livez", health_handle_live, .while_draining = true},
     {"GET", "/readyz", health_handle_ready, .while_draining = true},
     {"GET", "/version", health_handle_version, .while_draining = true},

@@ -1,4 +1,4 @@
-#include "api/rest/classify.h"
+#include "api/rest/classify_job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,14 +27,14 @@ struct classify_job {
 
 /* ---- On a worker ---- */
 
-static void classify_fail(struct job *job, enum errors_place place, const struct fail *why)
+static void classify_job_fail(struct job *job, enum errors_place place, const struct fail *why)
 {
     struct errors_answer answer = errors_answer(place, why->code);
     reply_set_problem(&job->reply, answer.status, answer.code, why->message, job->request_id);
 }
 
-static enum status classify_read(struct classify_job *job, const struct job_tools *tools,
-                                 struct fail *why)
+static enum status classify_job_read(struct classify_job *job, const struct job_tools *tools,
+                                     struct fail *why)
 {
     struct classify_request *input = &job->input;
     uint64_t asked_before_ms = input->timeout_ms;
@@ -51,7 +51,8 @@ static enum status classify_read(struct classify_job *job, const struct job_tool
 }
 
 /* Decodes every picture into its row; one that fails keeps its reason and takes no row. */
-static void classify_decode(struct classify_job *job, const struct engine *engine, float *pixels)
+static void classify_job_decode(struct classify_job *job, const struct engine *engine,
+                                float *pixels)
 {
     const struct config *config = job->service->config;
     struct engine_image_limits limits = {
@@ -76,31 +77,31 @@ static void classify_decode(struct classify_job *job, const struct engine *engin
     job->job.rows = rows;
 }
 
-static void classify_prepare(struct job *base, const struct job_tools *tools)
+static void classify_job_prepare(struct job *base, const struct job_tools *tools)
 {
     struct classify_job *job = (struct classify_job *)base;
     const struct engine_info *info = engine_info(tools->engine);
     struct fail why;
-    if (classify_read(job, tools, &why)) {
-        classify_fail(base, ERRORS_BODY, &why);
+    if (classify_job_read(job, tools, &why)) {
+        classify_job_fail(base, ERRORS_BODY, &why);
         return;
     }
     base->pixels = mem_aligned(job->input.image_count,
                                3 * info->image_size * info->image_size * sizeof(float));
     if (!base->pixels) {
         status_fail(&why, STATUS_NO_MEMORY, "no memory for %zu pictures", job->input.image_count);
-        classify_fail(base, ERRORS_IMAGE, &why);
+        classify_job_fail(base, ERRORS_IMAGE, &why);
         return;
     }
-    classify_decode(job, tools->engine, base->pixels);
+    classify_job_decode(job, tools->engine, base->pixels);
     if (!base->rows && !atomic_load(&base->cancelled))
-        classify_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
+        classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
 }
 
 /* The compiled labels that the request asks for, acquired. */
-static enum status classify_get_labels(const struct classify_job *job,
-                                       const struct job_tools *tools, struct engine_labels **out,
-                                       struct fail *why)
+static enum status classify_job_get_labels(const struct classify_job *job,
+                                           const struct job_tools *tools,
+                                           struct engine_labels **out, struct fail *why)
 {
     const struct classify_request *input = &job->input;
     const struct engine_labels *defaults = job->service->default_labels;
@@ -128,9 +129,9 @@ static enum status classify_get_labels(const struct classify_job *job,
 }
 
 /* One result a picture, from its row's features. */
-static enum status classify_score(const struct classify_job *job, const struct engine *engine,
-                                  const struct engine_labels *labels,
-                                  struct classify_answer *answer, struct fail *why)
+static enum status classify_job_score(const struct classify_job *job, const struct engine *engine,
+                                      const struct engine_labels *labels,
+                                      struct classify_answer *answer, struct fail *why)
 {
     const struct classify_request *input = &job->input;
     size_t width = engine_info(engine)->joint_width, count = engine_labels_count(labels);
@@ -159,7 +160,7 @@ static enum status classify_score(const struct classify_job *job, const struct e
     return status;
 }
 
-static void classify_answer_job(struct job *base, const struct job_tools *tools)
+static void classify_job_answer(struct job *base, const struct job_tools *tools)
 {
     struct classify_job *job = (struct classify_job *)base;
     struct engine_labels *labels = NULL;
@@ -168,21 +169,21 @@ static void classify_answer_job(struct job *base, const struct job_tools *tools)
     struct fail why;
     buf_init(&text, CLASSIFY_MAX_ANSWER_BYTES);
     uint64_t started_us = clock_now_us();
-    enum status status = classify_get_labels(job, tools, &labels, &why);
+    enum status status = classify_job_get_labels(job, tools, &labels, &why);
     if (status) {
-        classify_fail(base, ERRORS_LABELS, &why);
+        classify_job_fail(base, ERRORS_LABELS, &why);
         return;
     }
     status = classify_answer_create(&answer, &why);
     if (!status)
-        status = classify_score(job, tools->engine, labels, answer, &why);
+        status = classify_job_score(job, tools->engine, labels, answer, &why);
     uint64_t now_us = clock_now_us();
     base->timings.text_us = now_us - started_us;
     if (!status)
         status = classify_answer_write(answer, base->request_id, engine_info(tools->engine)->name,
                                        &base->timings, now_us - base->created_us, &text, &why);
     if (status)
-        classify_fail(base, ERRORS_BODY, &why);
+        classify_job_fail(base, ERRORS_BODY, &why);
     else
         reply_set_json(&base->reply, 200, &text);
     buf_finish(&text);
@@ -190,7 +191,7 @@ static void classify_answer_job(struct job *base, const struct job_tools *tools)
     engine_labels_release(labels);
 }
 
-static void classify_destroy(struct job *base)
+static void classify_job_destroy(struct job *base)
 {
     struct classify_job *job = (struct classify_job *)base;
     classify_request_finish(&job->input);
@@ -201,26 +202,26 @@ static void classify_destroy(struct job *base)
 
 /* ---- On the loop thread ---- */
 
-static const struct job_kind classify_kind = {
-    .prepare = classify_prepare,
-    .answer = classify_answer_job,
-    .destroy = classify_destroy,
+static const struct job_kind classify_job_kind = {
+    .prepare = classify_job_prepare,
+    .answer = classify_job_answer,
+    .destroy = classify_job_destroy,
 };
 
-struct classify_query {
+struct classify_job_query {
     struct classify_request *input;
     struct fail why;
 };
 
-static enum status classify_on_query(void *argument, const char *name, const char *value)
+static enum status classify_job_on_query(void *argument, const char *name, const char *value)
 {
-    struct classify_query *query = argument;
+    struct classify_job_query *query = argument;
     return classify_request_set(query->input, name, value, strlen(value), &query->why);
 }
 
 /* The part that needs no look at the body. */
-static enum status classify_read_head(struct classify_job *job, const struct request *request,
-                                      struct fail *why)
+static enum status classify_job_read_head(struct classify_job *job, const struct request *request,
+                                          struct fail *why)
 {
     const struct config *config = job->service->config;
     struct classify_limits limits = {
@@ -238,14 +239,14 @@ static enum status classify_read_head(struct classify_job *job, const struct req
     if ((size_t)length >= sizeof job->content_type)
         return status_fail(why, STATUS_UNSUPPORTED, "the Content-Type is longer than %d characters",
                            CLASSIFY_MAX_CONTENT_TYPE - 1);
-    struct classify_query query = {.input = &job->input};
-    status = request_each_query(request, classify_on_query, &query);
+    struct classify_job_query query = {.input = &job->input};
+    status = request_each_query(request, classify_job_on_query, &query);
     if (status)
         *why = query.why;
     return status;
 }
 
-void classify_handle(struct request *request, struct service *service)
+void classify_job_handle(struct request *request, struct service *service)
 {
     struct fail why;
     struct classify_job *job = mem_zeroed(1, sizeof *job);
@@ -253,12 +254,12 @@ void classify_handle(struct request *request, struct service *service)
         request_reply_problem(request, 500, "internal", "no memory for a job");
         return;
     }
-    job_init(&job->job, &classify_kind);
+    job_init(&job->job, &classify_job_kind);
     job->service = service;
-    if (classify_read_head(job, request, &why)) {
+    if (classify_job_read_head(job, request, &why)) {
         struct errors_answer answer = errors_answer(ERRORS_BODY, why.code);
         request_reply_problem(request, answer.status, answer.code, why.message);
-        classify_destroy(&job->job);
+        classify_job_destroy(&job->job);
         return;
     }
     request_take_body(request, &job->body);
