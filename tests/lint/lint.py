@@ -30,9 +30,12 @@ MAY_INCLUDE = {
         "engine/engine.h",
         "engine/base/",
         "config/",
-        "server/http.h",
+        "server/clock.h",
         "server/job.h",
+        "server/label_cache.h",
+        "server/request.h",
         "server/router.h",
+        "server/service.h",
     ],
     "tests/": ["engine/", "config/", "server/", "api/", "tests/"],
 }

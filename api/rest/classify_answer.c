@@ -1,0 +1,87 @@
+#include "api/rest/classify_answer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "engine/base/mem.h"
+
+/* Nine digits give every float back exactly. */
+enum { CLASSIFY_ANSWER_FORMAT = JSON_COMPACT | JSON_REAL_PRECISION(9) };
+
+struct classify_answer {
+    json_t *results;
+};
+
+static enum status classify_answer_no_memory(struct fail *why)
+{
+    return status_fail(why, STATUS_NO_MEMORY, "cannot write the answer");
+}
+
+enum status classify_answer_create(struct classify_answer **out, struct fail *why)
+{
+    struct classify_answer *answer = mem_zeroed(1, sizeof *answer);
+    if (!answer)
+        return classify_answer_no_memory(why);
+    answer->results = json_array();
+    *out = answer;
+    return STATUS_OK;
+}
+
+void classify_answer_destroy(struct classify_answer *answer)
+{
+    if (!answer)
+        return;
+    json_decref(answer->results);
+    free(answer);
+}
+
+enum status classify_answer_add(struct classify_answer *answer, const struct engine_labels *labels,
+                                const struct engine_prediction *predictions, size_t count,
+                                double threshold, struct fail *why)
+{
+    json_t *list = json_array();
+    int failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct engine_prediction *prediction = &predictions[i];
+        if ((double)prediction->probability < threshold)
+            continue;
+        failed |= json_array_append_new(
+            list, json_pack("{s:s, s:f, s:f, s:f}", "label",
+                            engine_labels_name(labels, prediction->label), "score",
+                            (double)prediction->probability, "logit", (double)prediction->logit,
+                            "cosine", (double)prediction->cosine));
+    }
+    bool unknown = !json_array_size(list);
+    json_t *result = json_pack("{s:o, s:b}", "predictions", list, "unknown", unknown);
+    failed |= json_array_append_new(answer->results, result);
+    return failed ? classify_answer_no_memory(why) : STATUS_OK;
+}
+
+enum status classify_answer_add_error(struct classify_answer *answer, int status, const char *code,
+                                      const char *detail, struct fail *why)
+{
+    json_t *result =
+        json_pack("{s:{s:i, s:s, s:s}}", "error", "status", status, "code", code, "detail", detail);
+    return json_array_append_new(answer->results, result) ? classify_answer_no_memory(why)
+                                                          : STATUS_OK;
+}
+
+static int classify_answer_append(const char *text, size_t size, void *out)
+{
+    return buf_append(out, text, size, NULL) ? -1 : 0;
+}
+
+enum status classify_answer_write(struct classify_answer *answer, const char *request_id,
+                                  const char *model, const struct job_timings *timings,
+                                  uint64_t total_us, struct buf *out, struct fail *why)
+{
+    json_t *root = json_pack(
+        "{s:s, s:s, s:O, s:{s:f, s:f, s:f, s:f, s:f}}", "id", request_id, "model", model, "results",
+        answer->results, "timings_ms", "queue", (double)timings->queue_us / 1e3, "decode",
+        (double)timings->decode_us / 1e3, "image", (double)timings->image_us / 1e3, "text",
+        (double)timings->text_us / 1e3, "total", (double)total_us / 1e3);
+    int failed =
+        !root || json_dump_callback(root, classify_answer_append, out, CLASSIFY_ANSWER_FORMAT);
+    json_decref(root);
+    return failed || buf_append(out, "\n", 1, NULL) ? classify_answer_no_memory(why) : STATUS_OK;
+}

@@ -1,0 +1,30 @@
+/* The JSON that POST /v1/classify answers with. Any thread. */
+#ifndef API_REST_CLASSIFY_ANSWER_H
+#define API_REST_CLASSIFY_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/engine.h"
+#include "server/job.h"
+
+struct classify_answer;
+
+enum status classify_answer_create(struct classify_answer **out, struct fail *why);
+void classify_answer_destroy(struct classify_answer *answer);
+
+/* One result a picture, in order. Predictions with a score under the threshold are left out; if
+ * none is left the picture is "unknown". */
+enum status classify_answer_add(struct classify_answer *answer, const struct engine_labels *labels,
+                                const struct engine_prediction *predictions, size_t count,
+                                double threshold, struct fail *why);
+/* A picture that failed by itself. */
+enum status classify_answer_add_error(struct classify_answer *answer, int status, const char *code,
+                                      const char *detail, struct fail *why);
+
+/* Writes the whole into *out (of buf_init). */
+enum status classify_answer_write(struct classify_answer *answer, const char *request_id,
+                                  const char *model, const struct job_timings *timings,
+                                  uint64_t total_us, struct buf *out, struct fail *why);
+
+#endif

@@ -1,0 +1,269 @@
+#include "api/rest/classify_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/rest/classify_answer.h"
+#include "api/rest/classify_request.h"
+#include "api/rest/errors.h"
+#include "engine/base/mem.h"
+#include "server/clock.h"
+#include "server/job.h"
+#include "server/label_cache.h"
+#include "server/request.h"
+#include "server/service.h"
+
+enum { CLASSIFY_MAX_CONTENT_TYPE = 256, CLASSIFY_MAX_ANSWER_BYTES = 1 << 28 };
+
+struct classify_job {
+    struct job job; /* first, so that one is the other */
+    const struct service *service;
+    enum classify_body kind;
+    char content_type[CLASSIFY_MAX_CONTENT_TYPE];
+    struct buf body;
+    struct classify_request input;
+};
+
+/* ---- On a worker ---- */
+
+static void classify_job_fail(struct job *job, enum errors_place place, const struct fail *why)
+{
+    struct errors_answer answer = errors_answer(place, why->code);
+    reply_set_problem(&job->reply, answer.status, answer.code, why->message, job->request_id);
+}
+
+static enum status classify_job_read(struct classify_job *job, const struct job_tools *tools,
+                                     struct fail *why)
+{
+    struct classify_request *input = &job->input;
+    uint64_t asked_before_ms = input->timeout_ms;
+    enum status status = classify_request_read(input, job->kind, job->content_type, job->body.data,
+                                               job->body.size, why);
+    if (status)
+        return status;
+    if (!input->labels.count && !job->service->default_labels)
+        return status_fail(why, STATUS_INVALID,
+                           "\"labels\" is missing, and the model has no list of its own");
+    if (input->timeout_ms != asked_before_ms)
+        job_set_deadline(&job->job, job->job.created_us + input->timeout_ms * 1000, tools);
+    return STATUS_OK;
+}
+
+/* Decodes every picture into its row; one that fails keeps its reason and takes no row. */
+static void classify_job_decode(struct classify_job *job, const struct engine *engine,
+                                float *pixels)
+{
+    const struct config *config = job->service->config;
+    struct engine_image_limits limits = {
+        .max_pixels = config->max_image_pixels,
+        .max_jpeg_scans = (uint32_t)config->max_jpeg_scans,
+    };
+    size_t image_size = engine_info(engine)->image_size;
+    size_t rows = 0;
+    for (size_t i = 0; i < job->input.image_count; i++) {
+        struct classify_image *image = &job->input.images[i];
+        if (atomic_load(&job->job.cancelled))
+            return;
+        if (!image->why.code && !image->size)
+            status_fail(&image->why, STATUS_FORMAT, "the picture is empty");
+        else if (!image->why.code)
+            image->why.code =
+                engine_decode(engine, image->bytes, image->size, &limits,
+                              pixels + rows * 3 * image_size * image_size, NULL, &image->why);
+        if (!image->why.code)
+            rows++;
+    }
+    job->job.rows = rows;
+}
+
+static void classify_job_prepare(struct job *base, const struct job_tools *tools)
+{
+    struct classify_job *job = (struct classify_job *)base;
+    const struct engine_info *info = engine_info(tools->engine);
+    struct fail why;
+    if (classify_job_read(job, tools, &why)) {
+        classify_job_fail(base, ERRORS_BODY, &why);
+        return;
+    }
+    base->pixels = mem_aligned(job->input.image_count,
+                               3 * info->image_size * info->image_size * sizeof(float));
+    if (!base->pixels) {
+        status_fail(&why, STATUS_NO_MEMORY, "no memory for %zu pictures", job->input.image_count);
+        classify_job_fail(base, ERRORS_IMAGE, &why);
+        return;
+    }
+    classify_job_decode(job, tools->engine, base->pixels);
+    if (!base->rows && !atomic_load(&base->cancelled))
+        classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
+}
+
+/* The compiled labels that the request asks for, acquired. */
+static enum status classify_job_get_labels(const struct classify_job *job,
+                                           const struct job_tools *tools,
+                                           struct engine_labels **out, struct fail *why)
+{
+    const struct classify_request *input = &job->input;
+    const struct engine_labels *defaults = job->service->default_labels;
+    const char *const *names = (const char *const *)input->labels.texts;
+    const char **default_names = NULL;
+    size_t count = input->labels.count;
+    if (!count && !input->sentences.count) {
+        *out = engine_labels_acquire(job->service->default_labels);
+        return STATUS_OK;
+    }
+    if (!count) {
+        count = engine_labels_count(defaults);
+        default_names = mem_zeroed(count, sizeof *default_names);
+        if (!default_names)
+            return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", count);
+        for (size_t i = 0; i < count; i++)
+            default_names[i] = engine_labels_name(defaults, i);
+        names = default_names;
+    }
+    enum status status = label_cache_get(
+        job->service->label_cache, tools->session, engine_info(tools->engine)->joint_width, names,
+        count, (const char *const *)input->sentences.texts, input->sentences.count, out, why);
+    free(default_names);
+    return status;
+}
+
+/* One result a picture, from its row's features. */
+static enum status classify_job_score(const struct classify_job *job, const struct engine *engine,
+                                      const struct engine_labels *labels,
+                                      struct classify_answer *answer, struct fail *why)
+{
+    const struct classify_request *input = &job->input;
+    size_t width = engine_info(engine)->joint_width, count = engine_labels_count(labels);
+    size_t top_k = input->top_k < count ? input->top_k : count;
+    float *cosines = mem_zeroed(count, sizeof *cosines);
+    struct engine_prediction *predictions = mem_zeroed(top_k, sizeof *predictions);
+    enum status status = cosines && predictions
+                             ? STATUS_OK
+                             : status_fail(why, STATUS_NO_MEMORY, "no memory for the scores");
+    const float *features = job->job.features;
+    for (size_t i = 0; i < input->image_count && !status; i++) {
+        const struct fail *image_why = &input->images[i].why;
+        if (image_why->code) {
+            struct errors_answer error = errors_answer(ERRORS_IMAGE, image_why->code);
+            status = classify_answer_add_error(answer, error.status, error.code, image_why->message,
+                                               why);
+            continue;
+        }
+        engine_cosines(engine, labels, features, cosines);
+        engine_top(engine, cosines, count, top_k, predictions, &top_k);
+        status = classify_answer_add(answer, labels, predictions, top_k, input->threshold, why);
+        features += width;
+    }
+    free(cosines);
+    free(predictions);
+    return status;
+}
+
+static void classify_job_answer(struct job *base, const struct job_tools *tools)
+{
+    struct classify_job *job = (struct classify_job *)base;
+    struct engine_labels *labels = NULL;
+    struct classify_answer *answer = NULL;
+    struct buf text;
+    struct fail why;
+    buf_init(&text, CLASSIFY_MAX_ANSWER_BYTES);
+    uint64_t started_us = clock_now_us();
+    enum status status = classify_job_get_labels(job, tools, &labels, &why);
+    if (status) {
+        classify_job_fail(base, ERRORS_LABELS, &why);
+        return;
+    }
+    status = classify_answer_create(&answer, &why);
+    if (!status)
+        status = classify_job_score(job, tools->engine, labels, answer, &why);
+    uint64_t now_us = clock_now_us();
+    base->timings.text_us = now_us - started_us;
+    if (!status)
+        status = classify_answer_write(answer, base->request_id, engine_info(tools->engine)->name,
+                                       &base->timings, now_us - base->created_us, &text, &why);
+    if (status)
+        classify_job_fail(base, ERRORS_BODY, &why);
+    else
+        reply_set_json(&base->reply, 200, &text);
+    buf_finish(&text);
+    classify_answer_destroy(answer);
+    engine_labels_release(labels);
+}
+
+static void classify_job_destroy(struct job *base)
+{
+    struct classify_job *job = (struct classify_job *)base;
+    classify_request_finish(&job->input);
+    buf_finish(&job->body);
+    job_finish(base);
+    free(job);
+}
+
+/* ---- On the loop thread ---- */
+
+static const struct job_kind classify_job_kind = {
+    .prepare = classify_job_prepare,
+    .answer = classify_job_answer,
+    .destroy = classify_job_destroy,
+};
+
+struct classify_job_query {
+    struct classify_request *input;
+    struct fail why;
+};
+
+static enum status classify_job_on_query(void *argument, const char *name, const char *value)
+{
+    struct classify_job_query *query = argument;
+    return classify_request_set(query->input, name, value, strlen(value), &query->why);
+}
+
+/* The part that needs no look at the body. */
+static enum status classify_job_read_head(struct classify_job *job, const struct request *request,
+                                          struct fail *why)
+{
+    const struct config *config = job->service->config;
+    struct classify_limits limits = {
+        .max_images = config->max_images_per_request,
+        .max_labels = config->max_labels,
+        .max_label_texts = config->max_label_texts,
+        .max_timeout_ms = config->max_request_timeout_ms,
+    };
+    classify_request_init(&job->input, &limits);
+    const char *content_type = request_header(request, "Content-Type");
+    enum status status = classify_request_body_kind(content_type, &job->kind, why);
+    if (status)
+        return status;
+    int length = snprintf(job->content_type, sizeof job->content_type, "%s", content_type);
+    if ((size_t)length >= sizeof job->content_type)
+        return status_fail(why, STATUS_UNSUPPORTED, "the Content-Type is longer than %d characters",
+                           CLASSIFY_MAX_CONTENT_TYPE - 1);
+    struct classify_job_query query = {.input = &job->input};
+    status = request_each_query(request, classify_job_on_query, &query);
+    if (status)
+        *why = query.why;
+    return status;
+}
+
+void classify_job_handle(struct request *request, struct service *service)
+{
+    struct fail why;
+    struct classify_job *job = mem_zeroed(1, sizeof *job);
+    if (!job) {
+        request_reply_problem(request, 500, "internal", "no memory for a job");
+        return;
+    }
+    job_init(&job->job, &classify_job_kind);
+    job->service = service;
+    if (classify_job_read_head(job, request, &why)) {
+        struct errors_answer answer = errors_answer(ERRORS_BODY, why.code);
+        request_reply_problem(request, answer.status, answer.code, why.message);
+        classify_job_destroy(&job->job);
+        return;
+    }
+    request_take_body(request, &job->body);
+    if (job->input.timeout_ms)
+        atomic_store(&job->job.deadline_us, clock_now_us() + job->input.timeout_ms * 1000);
+    request_submit(request, &job->job);
+}

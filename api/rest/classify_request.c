@@ -1,0 +1,222 @@
+#include "api/rest/classify_request.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/rest/classify_json.h"
+#include "api/rest/multipart.h"
+#include "engine/base/mem.h"
+
+enum { CLASSIFY_DEFAULT_TOP_K = 5 };
+
+void classify_request_init(struct classify_request *request, const struct classify_limits *limits)
+{
+    *request = (struct classify_request){.limits = *limits, .top_k = CLASSIFY_DEFAULT_TOP_K};
+}
+
+void classify_request_finish(struct classify_request *request)
+{
+    for (size_t i = 0; i < request->image_count; i++)
+        free(request->images[i].owned);
+    free(request->images);
+    text_list_finish(&request->labels);
+    text_list_finish(&request->sentences);
+    *request = (struct classify_request){0};
+}
+
+enum status classify_request_body_kind(const char *content_type, enum classify_body *out,
+                                       struct fail *why)
+{
+    const char *type = content_type ? content_type : "";
+    size_t length = strcspn(type, "; \t");
+    if (!strncasecmp(type, "image/", 6) ||
+        (length == 24 && !strncasecmp(type, "application/octet-stream", length)))
+        *out = CLASSIFY_BODY_RAW;
+    else if (length == 19 && !strncasecmp(type, "multipart/form-data", length))
+        *out = CLASSIFY_BODY_FORM;
+    else if (length == 16 && !strncasecmp(type, "application/json", length))
+        *out = CLASSIFY_BODY_JSON;
+    else
+        return status_fail(why, STATUS_UNSUPPORTED,
+                           "Content-Type %.*s is not one of image/*, application/octet-stream, "
+                           "multipart/form-data and application/json",
+                           length ? (int)(length < 100 ? length : 100) : 9,
+                           length ? type : "(missing)");
+    return STATUS_OK;
+}
+
+/* ---- Fields ---- */
+
+enum status classify_request_set_top_k(struct classify_request *request, int64_t value,
+                                       struct fail *why)
+{
+    if (request->has_top_k)
+        return status_fail(why, STATUS_INVALID, "\"top_k\" is given twice");
+    if (value < 1)
+        return status_fail(why, STATUS_INVALID, "\"top_k\" must be a whole number of at least 1");
+    request->top_k = (size_t)value;
+    request->has_top_k = true;
+    return STATUS_OK;
+}
+
+enum status classify_request_set_threshold(struct classify_request *request, double value,
+                                           struct fail *why)
+{
+    if (request->has_threshold)
+        return status_fail(why, STATUS_INVALID, "\"threshold\" is given twice");
+    if (!(value >= 0 && value <= 1))
+        return status_fail(why, STATUS_INVALID, "\"threshold\" must be a number from 0 to 1");
+    request->threshold = value;
+    request->has_threshold = true;
+    return STATUS_OK;
+}
+
+enum status classify_request_set_timeout(struct classify_request *request, int64_t value,
+                                         struct fail *why)
+{
+    if (request->timeout_ms)
+        return status_fail(why, STATUS_INVALID, "\"timeout_ms\" is given twice");
+    if (value < 1 || (uint64_t)value > request->limits.max_timeout_ms)
+        return status_fail(why, STATUS_INVALID,
+                           "\"timeout_ms\" must be a whole number from 1 to %" PRIu64,
+                           request->limits.max_timeout_ms);
+    request->timeout_ms = (uint64_t)value;
+    return STATUS_OK;
+}
+
+enum status classify_request_add_image(struct classify_request *request,
+                                       const struct classify_image *image, struct fail *why)
+{
+    if (request->image_count == request->limits.max_images)
+        return status_fail(why, STATUS_LIMIT, "more than %zu images", request->limits.max_images);
+    if (!request->images)
+        request->images = mem_zeroed(request->limits.max_images, sizeof *request->images);
+    if (!request->images)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu images",
+                           request->limits.max_images);
+    request->images[request->image_count++] = *image;
+    return STATUS_OK;
+}
+
+static enum status classify_request_add_labels(struct classify_request *request, const char *value,
+                                               size_t length, struct fail *why)
+{
+    const char *end = value + length;
+    for (const char *label = value;; label++) {
+        const char *comma = memchr(label, ',', (size_t)(end - label));
+        const char *stop = comma ? comma : end;
+        enum status status = text_list_add(&request->labels, label, (size_t)(stop - label),
+                                           request->limits.max_labels, "labels", why);
+        if (status || !comma)
+            return status;
+        label = comma;
+    }
+}
+
+static bool classify_request_parse_integer(const char *text, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    *out = value;
+    return end != text && !*end && !errno;
+}
+
+static enum status classify_request_set_number(struct classify_request *request, const char *name,
+                                               const char *text, struct fail *why)
+{
+    int64_t integer = 0; /* what is not a number is out of every range */
+    if (!strcmp(name, "threshold")) {
+        char *end;
+        double number = strtod(text, &end);
+        return classify_request_set_threshold(request, end != text && !*end ? number : (double)NAN,
+                                              why);
+    }
+    if (!classify_request_parse_integer(text, &integer))
+        integer = 0;
+    return !strcmp(name, "top_k") ? classify_request_set_top_k(request, integer, why)
+                                  : classify_request_set_timeout(request, integer, why);
+}
+
+enum status classify_request_set(struct classify_request *request, const char *name,
+                                 const char *value, size_t length, struct fail *why)
+{
+    if (!strcmp(name, "labels"))
+        return classify_request_add_labels(request, value, length, why);
+    if (!strcmp(name, "sentence"))
+        return text_list_add(&request->sentences, value, length, request->limits.max_label_texts,
+                             "sentence", why);
+    if (strcmp(name, "top_k") != 0 && strcmp(name, "threshold") != 0 &&
+        strcmp(name, "timeout_ms") != 0)
+        return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
+    char text[64];
+    if (length >= sizeof text)
+        length = 0;
+    memcpy(text, value, length);
+    text[length] = '\0';
+    return classify_request_set_number(request, name, text, why);
+}
+
+/* ---- Bodies ---- */
+
+static enum status classify_request_add_bytes(struct classify_request *request, const char *data,
+                                              size_t size, struct fail *why)
+{
+    struct classify_image image = {.bytes = (const uint8_t *)data, .size = size};
+    return classify_request_add_image(request, &image, why);
+}
+
+static enum status classify_request_read_form(struct classify_request *request,
+                                              const char *content_type, const char *body,
+                                              size_t size, struct fail *why)
+{
+    struct multipart multipart;
+    struct multipart_part part;
+    bool end = false;
+    enum status status = multipart_open(&multipart, content_type, body, size, why);
+    while (!status) {
+        status = multipart_next(&multipart, &part, &end, why);
+        if (status || end)
+            break;
+        if (!strcmp(part.name, "image"))
+            status = classify_request_add_bytes(request, part.data, part.size, why);
+        else
+            status = classify_request_set(request, part.name, part.data, part.size, why);
+    }
+    return status;
+}
+
+static enum status classify_request_check(const struct classify_request *request, struct fail *why)
+{
+    if (!request->image_count)
+        return status_fail(why, STATUS_INVALID, "\"image\": there is no picture in the request");
+    size_t labels = request->labels.count, sentences = request->sentences.count;
+    if (labels * (sentences ? sentences : 1) > request->limits.max_label_texts)
+        return status_fail(why, STATUS_LIMIT,
+                           "%zu labels times %zu sentences are more than %zu texts", labels,
+                           sentences ? sentences : 1, request->limits.max_label_texts);
+    return STATUS_OK;
+}
+
+enum status classify_request_read(struct classify_request *request, enum classify_body kind,
+                                  const char *content_type, const char *body, size_t size,
+                                  struct fail *why)
+{
+    enum status status = STATUS_OK;
+    switch (kind) {
+    case CLASSIFY_BODY_RAW:
+        status = classify_request_add_bytes(request, body, size, why);
+        break;
+    case CLASSIFY_BODY_FORM:
+        status = classify_request_read_form(request, content_type, body, size, why);
+        break;
+    case CLASSIFY_BODY_JSON:
+        status = classify_json_read(request, body, size, why);
+        break;
+    }
+    return status ? status : classify_request_check(request, why);
+}

@@ -1,0 +1,55 @@
+/*
+ * Every option of `attriprompt serve`, one row of a table each (config.c): its name, its type, its
+ * default, its bounds and its help. A flag wins over the environment, the environment over the
+ * default.
+ *
+ *   --max-body-bytes 1048576   or   --max-body-bytes=1048576
+ *   ATTRIPROMPT_MAX_BODY_BYTES=1048576
+ *
+ * Filled once at start, then only read: any thread.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "engine/base/log.h"
+#include "engine/base/status.h"
+
+/* Texts belong to the command line, the environment or the table: never freed. */
+struct config {
+    const char *host;
+    uint64_t port;
+    const char *model;
+    uint64_t threads;
+    uint64_t log_level; /* enum log_level */
+
+    uint64_t max_connections;
+    uint64_t connection_timeout_s;
+    uint64_t max_body_bytes;
+    uint64_t body_timeout_ms;
+    uint64_t max_buffered_bytes;
+
+    uint64_t max_image_pixels;
+    uint64_t max_jpeg_scans;
+    uint64_t max_images_per_request;
+    uint64_t max_labels;
+    uint64_t max_label_texts;
+    uint64_t label_cache_bytes;
+
+    uint64_t max_queue_rows;
+    uint64_t max_batch_rows;
+    uint64_t request_timeout_ms;
+    uint64_t max_request_timeout_ms;
+    uint64_t drain_timeout_ms;
+};
+
+/* Fills *out from the defaults, the environment, and arguments[0..count), which are flags only
+ * (no program or command name). STATUS_INVALID names the option, the value and what is allowed. */
+enum status config_load(struct config *out, int count, char *const *arguments, struct fail *why);
+
+/* One paragraph an option, from the table. */
+void config_print_help(FILE *stream);
+
+#endif

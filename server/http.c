@@ -1,0 +1,393 @@
+#include "server/http.h"
+
+#include <inttypes.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/mem.h"
+#include "server/clock.h"
+#include "server/http_internal.h"
+#include "server/request.h"
+
+enum {
+    HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
+    HTTP_LINGER_MS = 3000               /* how long a client that was refused may go on sending */
+};
+
+void http_note_deadline(struct http *http, uint64_t deadline_us)
+{
+    if (deadline_us < http->next_deadline_us)
+        http->next_deadline_us = deadline_us;
+}
+
+void http_destroy_job(struct http *http, struct job *job)
+{
+    http->buffered_bytes -= job->buffered_bytes;
+    http->jobs--;
+    job->kind->destroy(job);
+}
+
+/* ---- Receiving ---- */
+
+static void http_refuse(struct request *request, int status, const char *code, const char *detail)
+{
+    request->http->buffered_bytes -= request->buffered_bytes;
+    request->buffered_bytes = 0;
+    buf_finish(&request->body);
+    request_reply_problem(request, status, code, detail);
+}
+
+static void http_refuse_past_library(struct request *request)
+{
+    request_send_past_library(request);
+    request->deadline_us = clock_now_us() + HTTP_LINGER_MS * 1000;
+    http_note_deadline(request->http, request->deadline_us);
+}
+
+static void http_refuse_too_large(struct request *request)
+{
+    char detail[128];
+    snprintf(detail, sizeof detail, "the body is larger than %" PRIu64 " bytes",
+             request->http->service->config->max_body_bytes);
+    http_refuse(request, 413, "body_too_large", detail);
+}
+
+static void http_find_route(struct request *request, const char *method, const char *path)
+{
+    struct http *http = request->http;
+    char allow[sizeof request->reply.allow] = "", detail[256];
+    switch (router_find(&http->router, method, path, &request->route, allow, sizeof allow)) {
+    case ROUTER_FOUND:
+        return;
+    case ROUTER_NO_PATH:
+        snprintf(detail, sizeof detail, "there is nothing at %s", path);
+        http_refuse(request, 404, "not_found", detail);
+        return;
+    case ROUTER_NO_METHOD:
+        snprintf(detail, sizeof detail, "%s does not take %s, only %s", path, method, allow);
+        http_refuse(request, 405, "method_not_allowed", detail);
+        memcpy(request->reply.allow, allow, sizeof allow);
+        return;
+    }
+}
+
+static void http_set_line(struct request *request, const char *method, const char *path)
+{
+    snprintf(request->line, sizeof request->line, "%s %s", method, path);
+    for (char *c = request->line; *c; c++)
+        if (*c < 0x20 || *c == 0x7f || *c == '"')
+            *c = '?';
+}
+
+static bool http_is_too_large(const struct request *request)
+{
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return length && strtoull(length, NULL, 10) > request->http->service->config->max_body_bytes;
+}
+
+/* The head is here. A request that will be refused may still have a body on the way: then the
+ * answer waits until that has been read, unless the client waits for leave to send it or it is too
+ * large to be read. */
+static enum MHD_Result http_begin(struct request *request, const char *method, const char *path)
+{
+    struct http *http = request->http;
+    bool too_large = http_is_too_large(request);
+    http_set_line(request, method, path);
+    request_set_id(request, &http->id_seed);
+    buf_init(&request->body, http->service->config->max_body_bytes);
+    http_find_route(request, method, path);
+    if (request->route && !request->route->while_draining && http->service->draining)
+        http_refuse(request, 503, "draining", "the server is shutting down");
+    if (!request->reply.status && too_large)
+        http_refuse_too_large(request);
+    if (!request->reply.status)
+        return MHD_YES;
+    const char *expect = request_header(request, MHD_HTTP_HEADER_EXPECT);
+    if (expect && !strcasecmp(expect, "100-continue"))
+        return request_send(request, true) ? MHD_YES : MHD_NO;
+    if (too_large)
+        http_refuse_past_library(request);
+    return MHD_YES;
+}
+
+static enum MHD_Result http_receive(struct request *request, const char *data, size_t size)
+{
+    struct http *http = request->http;
+    const struct config *config = http->service->config;
+    request->received_bytes += size;
+    if (request->state == REQUEST_LINGERING)
+        return request->received_bytes > 2 * config->max_body_bytes ? MHD_NO : MHD_YES;
+    if (request->received_bytes > config->max_body_bytes) {
+        http_refuse_too_large(request);
+        http_refuse_past_library(request);
+        return MHD_YES;
+    }
+    if (request->reply.status)
+        return MHD_YES;
+    if (http->buffered_bytes + size > config->max_buffered_bytes)
+        http_refuse(request, 429, "server_busy", "too many bytes of requests are in memory");
+    else if (buf_append(&request->body, data, size, NULL))
+        http_refuse(request, 500, "internal", "no memory for the body");
+    else {
+        http->buffered_bytes += size;
+        request->buffered_bytes += size;
+    }
+    return MHD_YES;
+}
+
+/* All is here; called again after a connection was resumed. */
+static enum MHD_Result http_arrived(struct request *request)
+{
+    struct http *http = request->http;
+    if (request->state == REQUEST_LINGERING)
+        return MHD_NO;
+    if (request->state == REQUEST_RECEIVING && !request->reply.status)
+        request->route->handle(request, http->service);
+    if (request->state == REQUEST_WORKING) {
+        MHD_suspend_connection(request->connection);
+        return MHD_YES;
+    }
+    return request_send(request, http->service->draining) ? MHD_YES : MHD_NO;
+}
+
+static struct request *http_add_request(struct http *http, struct MHD_Connection *connection)
+{
+    struct request *request = mem_zeroed(1, sizeof *request);
+    if (!request)
+        return NULL;
+    request->http = http;
+    request->connection = connection;
+    request->started_us = clock_now_us();
+    request->deadline_us = request->started_us + http->service->config->body_timeout_ms * 1000;
+    http_note_deadline(http, request->deadline_us);
+    request->next = http->requests;
+    if (http->requests)
+        http->requests->previous = request;
+    http->requests = request;
+    return request;
+}
+
+static enum MHD_Result http_on_request(void *argument, struct MHD_Connection *connection,
+                                       const char *path, const char *method, const char *version,
+                                       const char *data, size_t *size, void **slot)
+{
+    (void)version;
+    struct request *request = *slot;
+    if (!request) {
+        *slot = request = http_add_request(argument, connection);
+        return request ? http_begin(request, method, path) : MHD_NO;
+    }
+    if (!*size)
+        return http_arrived(request);
+    enum MHD_Result result = http_receive(request, data, *size);
+    *size = 0;
+    return result;
+}
+
+static void http_on_completed(void *argument, struct MHD_Connection *connection, void **slot,
+                              enum MHD_RequestTerminationCode reason)
+{
+    (void)connection;
+    struct http *http = argument;
+    struct request *request = *slot;
+    if (!request)
+        return;
+    *slot = NULL;
+    double ms = (double)(clock_now_us() - request->started_us) / 1e3;
+    if (reason == MHD_REQUEST_TERMINATED_COMPLETED_OK || request->state == REQUEST_LINGERING)
+        log_line(LOG_INFO, "\"%s\" %d %.1f ms %s", request->line, request->sent_status, ms,
+                 request->id);
+    else
+        log_line(LOG_INFO, "\"%s\" client gone after %.1f ms %s", request->line, ms, request->id);
+    if (request->previous)
+        request->previous->next = request->next;
+    else
+        http->requests = request->next;
+    if (request->next)
+        request->next->previous = request->previous;
+    request_destroy(request);
+}
+
+/* ---- Answers that come from elsewhere than a handler ---- */
+
+static void http_resume(struct request *request)
+{
+    MHD_resume_connection(request->connection);
+}
+
+static void http_give_up(struct request *request, int status, const char *code, const char *detail)
+{
+    request_abandon_job(request);
+    request_reply_problem(request, status, code, detail);
+    http_resume(request);
+}
+
+static void http_collect(struct http *http)
+{
+    for (struct job *job = completions_take(http->completions), *next; job; job = next) {
+        next = job->next;
+        struct request *request = job->request;
+        if (request) {
+            if (!job->reply.status)
+                reply_set_problem(&job->reply, 500, "internal", "the work ended without an answer",
+                                  request->id);
+            reply_move(&request->reply, &job->reply);
+            request->timings = job->timings;
+            request->job = NULL;
+            request->state = REQUEST_ANSWERED;
+            http_resume(request);
+        }
+        http_destroy_job(http, job);
+    }
+}
+
+static uint64_t http_deadline_of(const struct request *request)
+{
+    switch (request->state) {
+    case REQUEST_RECEIVING:
+    case REQUEST_LINGERING:
+        return request->deadline_us;
+    case REQUEST_WORKING:
+        return atomic_load(&request->job->deadline_us);
+    case REQUEST_ANSWERED:
+    case REQUEST_SENDING:
+        break;
+    }
+    return UINT64_MAX;
+}
+
+static void http_expire_request(struct request *request)
+{
+    if (request->state == REQUEST_WORKING) {
+        http_give_up(request, 504, "deadline_exceeded", "the request's time was up");
+        return;
+    }
+    if (request->state == REQUEST_RECEIVING) {
+        http_refuse(request, 408, "body_too_slow", "the body did not arrive in time");
+        request_send_past_library(request);
+    }
+    request->deadline_us = UINT64_MAX;
+    request_hang_up(request);
+}
+
+static void http_expire(struct http *http, uint64_t now_us)
+{
+    if (atomic_exchange(&http->completions->deadlines_moved, false))
+        http->next_deadline_us = 0;
+    if (now_us < http->next_deadline_us)
+        return;
+    http->next_deadline_us = UINT64_MAX;
+    for (struct request *request = http->requests; request; request = request->next) {
+        if (http_deadline_of(request) <= now_us)
+            http_expire_request(request);
+        http_note_deadline(http, http_deadline_of(request));
+    }
+}
+
+/* ---- The outside ---- */
+
+static void http_on_log(void *argument, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+static void http_on_log(void *argument, const char *format, va_list arguments)
+{
+    (void)argument;
+    char line[512];
+    vsnprintf(line, sizeof line, format, arguments);
+    line[strcspn(line, "\r\n")] = '\0';
+    log_line(LOG_DEBUG, "http: %s", line);
+}
+
+enum status http_create(struct service *service, const struct router *router, int listen_fd,
+                        struct completions *completions, struct http **out, struct fail *why)
+{
+    struct http *http = mem_zeroed(1, sizeof *http);
+    if (!http || getrandom(&http->id_seed, sizeof http->id_seed, 0) < 0) {
+        free(http);
+        close(listen_fd);
+        return status_fail(why, STATUS_NO_MEMORY, "cannot set up the HTTP server");
+    }
+    const struct config *config = service->config;
+    http->service = service;
+    http->router = *router;
+    http->completions = completions;
+    http->next_deadline_us = UINT64_MAX;
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->connection_timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    if (!http->daemon) {
+        free(http);
+        close(listen_fd);
+        return status_fail(why, STATUS_IO, "libmicrohttpd did not start");
+    }
+    *out = http;
+    return STATUS_OK;
+}
+
+void http_destroy(struct http *http)
+{
+    if (!http)
+        return;
+    MHD_stop_daemon(http->daemon);
+    free(http);
+}
+
+int http_poll_fd(const struct http *http)
+{
+    return MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+}
+
+void http_run(struct http *http, uint64_t now_us)
+{
+    http_collect(http);
+    http_expire(http, now_us);
+    MHD_run(http->daemon);
+}
+
+uint64_t http_next_run_us(const struct http *http, uint64_t now_us)
+{
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    if (MHD_get_timeout(http->daemon, &timeout_ms) != MHD_YES)
+        return http->next_deadline_us;
+    uint64_t next_us = now_us + timeout_ms * 1000;
+    return next_us < http->next_deadline_us ? next_us : http->next_deadline_us;
+}
+
+void http_drain(struct http *http)
+{
+    http->service->draining = true;
+    MHD_socket listen_fd = MHD_quiesce_daemon(http->daemon);
+    if (listen_fd != MHD_INVALID_SOCKET)
+        close(listen_fd);
+}
+
+void http_abort(struct http *http)
+{
+    for (struct request *request = http->requests; request; request = request->next) {
+        if (request->state == REQUEST_WORKING)
+            http_give_up(request, 503, "draining", "the server is shutting down");
+        else if (request->state == REQUEST_RECEIVING || request->state == REQUEST_LINGERING)
+            request_hang_up(request);
+    }
+}
+
+bool http_has_requests(const struct http *http)
+{
+    return http->requests;
+}
+
+bool http_has_jobs(const struct http *http)
+{
+    return http->jobs > 0;
+}

@@ -1,0 +1,28 @@
+/* The inside of struct http, for http.c and request.c only. Loop thread. */
+#ifndef SERVER_HTTP_INTERNAL_H
+#define SERVER_HTTP_INTERNAL_H
+
+#include "server/http.h"
+#include "server/request_internal.h"
+
+struct MHD_Daemon;
+
+struct http {
+    struct service *service;
+    struct router router;
+    struct completions *completions;
+    struct MHD_Daemon *daemon;
+    struct request *requests;
+    uint64_t next_deadline_us; /* no deadline is earlier */
+    uint64_t id_seed;
+    size_t buffered_bytes; /* of all bodies, wherever they are */
+    size_t jobs;           /* handed to the workers and not back yet */
+};
+
+/* Lets the deadline be kept. */
+void http_note_deadline(struct http *http, uint64_t deadline_us);
+
+/* A job that is back, or never went: settles the account and destroys it. */
+void http_destroy_job(struct http *http, struct job *job);
+
+#endif

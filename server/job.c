@@ -1,0 +1,24 @@
+#include "server/job.h"
+
+#include <stdlib.h>
+
+#include "server/completions.h"
+
+void job_init(struct job *job, const struct job_kind *kind)
+{
+    *job = (struct job){.kind = kind};
+}
+
+void job_finish(struct job *job)
+{
+    free(job->pixels);
+    free(job->features);
+    reply_finish(&job->reply);
+}
+
+void job_set_deadline(struct job *job, uint64_t deadline_us, const struct job_tools *tools)
+{
+    atomic_store(&job->deadline_us, deadline_us);
+    atomic_store(&tools->completions->deadlines_moved, true);
+    tools->completions->wake(tools->completions->argument);
+}

@@ -1,0 +1,26 @@
+/*
+ * The loop thread's heart: one libuv loop that drives the HTTP side by its poll descriptor, timers
+ * and wake-ups from the workers, and turns signals into a clean end.
+ *
+ * The first SIGTERM or SIGINT drains: no new connections, what is in flight is finished, at the
+ * drain time-out what is left is answered 503. The second ends the process at once, status 1.
+ */
+#ifndef SERVER_LOOP_H
+#define SERVER_LOOP_H
+
+#include "server/http.h"
+
+struct loop;
+
+/* end_at_once is called on the second signal and does not return. */
+enum status loop_create(uint64_t drain_timeout_ms, void (*end_at_once)(void), struct loop **out,
+                        struct fail *why);
+void loop_destroy(struct loop *loop);
+
+/* Makes loop_run look at http again. Any thread; for struct completions, hence the void. */
+void loop_wake(void *loop);
+
+/* Serves until told to stop. On return no job is under way. */
+enum status loop_run(struct loop *loop, struct http *http, struct fail *why);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * What a request is answered with, before it becomes bytes on a socket. Filled by a handler or a
+ * worker, sent by the loop thread.
+ */
+#ifndef SERVER_REPLY_H
+#define SERVER_REPLY_H
+
+#include "engine/base/buf.h"
+
+struct reply {
+    int status;               /* of HTTP; 0 as long as there is no answer */
+    const char *content_type; /* static storage */
+    struct buf body;          /* owned */
+    unsigned retry_after_s;   /* a Retry-After header, if not 0 */
+    char allow[64];           /* an Allow header, if not empty */
+};
+
+/* Takes over the memory of *body and leaves it empty. */
+void reply_set_json(struct reply *reply, int status, struct buf *body);
+
+/* An answer in application/problem+json (RFC 9457) with the fields type, title, status, detail,
+ * error, code and request_id. code is a short word for programs; detail a sentence, any bytes: what
+ * is not UTF-8 is replaced. Replaces an answer that is already there. */
+void reply_set_problem(struct reply *reply, int status, const char *code, const char *detail,
+                       const char *request_id);
+
+/* Takes the answer out of *from, which is empty afterwards. */
+void reply_move(struct reply *to, struct reply *from);
+void reply_finish(struct reply *reply);
+
+/* "Not Found" for 404, ... */
+const char *reply_reason(int status);
+
+#endif

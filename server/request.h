@@ -1,0 +1,39 @@
+/*
+ * One HTTP request, as handlers see it. Loop thread only: a job that goes to a worker takes along
+ * copies of what it needs.
+ */
+#ifndef SERVER_REQUEST_H
+#define SERVER_REQUEST_H
+
+#include "engine/base/buf.h"
+
+struct job;
+struct request;
+struct workers;
+
+/* The client's X-Request-Id if it is a sane one, else a new one. */
+const char *request_id(const struct request *request);
+
+/* NULL if there is no such header; the name in any case. */
+const char *request_header(const struct request *request, const char *name);
+
+/* Every parameter of the query, decoded, in order; a missing value is "". Until visit fails. */
+enum status request_each_query(const struct request *request,
+                               enum status (*visit)(void *argument, const char *name,
+                                                    const char *value),
+                               void *argument);
+
+/* Moves the body out; *out must not hold memory. */
+void request_take_body(struct request *request, struct buf *out);
+
+/* Answers. The memory of *body is taken over. */
+void request_reply_json(struct request *request, int status, struct buf *body);
+void request_reply_problem(struct request *request, int status, const char *code,
+                           const char *detail);
+
+/* Hands the work on; the answer will be the job's, or 504 at its deadline (of clock_now_us; 0 means
+ * the configured time-out). A full queue is answered 429 here. The job is taken over in any
+ * case. */
+void request_submit(struct request *request, struct job *job);
+
+#endif

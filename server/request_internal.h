@@ -1,0 +1,66 @@
+/*
+ * The inside of struct request, for http.c (which receives) and request.c (which answers) only.
+ * Loop thread.
+ */
+#ifndef SERVER_REQUEST_INTERNAL_H
+#define SERVER_REQUEST_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/job.h"
+#include "server/reply.h"
+#include "server/router.h"
+
+struct MHD_Connection;
+struct http;
+
+enum request_state {
+    REQUEST_RECEIVING, /* the body arrives; it is dropped if there is an answer already */
+    REQUEST_WORKING,   /* suspended, a job is under way */
+    REQUEST_ANSWERED,  /* there is an answer, not given to the library yet */
+    REQUEST_SENDING,   /* the library has the answer */
+    REQUEST_LINGERING, /* answered past the library; what still arrives is dropped */
+};
+
+struct request {
+    struct http *http;
+    struct MHD_Connection *connection;
+    const struct router_route *route; /* NULL if it has been refused */
+    struct request *previous, *next;  /* all requests of the server */
+
+    enum request_state state;
+    uint64_t started_us;
+    uint64_t deadline_us; /* while receiving and lingering; the job has its own */
+    char id[JOB_REQUEST_ID_BYTES];
+    char line[128]; /* method and path, printable, for the log */
+
+    struct buf body;
+    uint64_t received_bytes;
+    size_t buffered_bytes; /* this request's share of http's account */
+
+    struct job *job; /* in REQUEST_WORKING */
+    struct reply reply;
+    struct job_timings timings; /* of the job that answered */
+    int sent_status;            /* for the log */
+};
+
+/* Takes a sane id from the client or makes a new one from the seed, which it moves on. */
+void request_set_id(struct request *request, uint64_t *seed);
+
+/* Gives the answer to the library. False: the connection must be closed. */
+bool request_send(struct request *request, bool close_after);
+
+/* Writes the answer straight to the socket and ends our side of it: the library takes no answer
+ * while a body is arriving. */
+void request_send_past_library(struct request *request);
+
+/* Makes the library notice that this connection is over. */
+void request_hang_up(const struct request *request);
+
+/* Lets go of the job under way: it is taken back, or destroyed when it returns. */
+void request_abandon_job(struct request *request);
+
+void request_destroy(struct request *request);
+
+#endif

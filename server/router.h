@@ -1,0 +1,34 @@
+/*
+ * Method and path -> handler. A new resource is a new row.
+ */
+#ifndef SERVER_ROUTER_H
+#define SERVER_ROUTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct request;
+struct service;
+
+struct router_route {
+    const char *method; /* a route for GET answers HEAD too */
+    const char *path;   /* decoded, without the query */
+    /* Called on the loop thread when the request has arrived in full: calls one of request_reply_*
+     * or request_submit, exactly once. */
+    void (*handle)(struct request *request, struct service *service);
+    bool while_draining; /* answered even while the server shuts down */
+};
+
+struct router {
+    const struct router_route *routes;
+    size_t count;
+};
+
+enum router_match { ROUTER_FOUND, ROUTER_NO_PATH, ROUTER_NO_METHOD };
+
+/* out_allow [capacity] gets the methods of the path for ROUTER_NO_METHOD: "GET, HEAD". */
+enum router_match router_find(const struct router *router, const char *method, const char *path,
+                              const struct router_route **out_route, char *out_allow,
+                              size_t capacity);
+
+#endif

@@ -1,0 +1,163 @@
+#include "server/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "engine/base/log.h"
+#include "server/completions.h"
+#include "server/http.h"
+#include "server/label_cache.h"
+#include "server/label_file.h"
+#include "server/listener.h"
+#include "server/loop.h"
+#include "server/service.h"
+#include "server/workers.h"
+
+/* All that a running server is made of, in the order in which it is put together. */
+struct serve {
+    struct config config;
+    struct service service;
+    struct completions completions;
+    struct loop *loop;
+    struct http *http;
+    void (*end_at_once)(void);
+};
+
+static void serve_print_help(void)
+{
+    printf("usage: attriprompt serve [OPTION VALUE]...\n"
+           "\n"
+           "Serves image classification over HTTP. A flag wins over the environment, the\n"
+           "environment over the default.\n"
+           "\n");
+    config_print_help(stdout);
+}
+
+/* Compiles the model's own labels, and passes a grey picture through the model: the first request
+ * finds everything warm. */
+static enum status serve_warm_up(struct service *service, struct fail *why)
+{
+    const struct engine_info *info = engine_info(service->engine);
+    struct engine_session *session = NULL;
+    enum status status = engine_session_create(service->engine, 1, &session, why);
+    if (status)
+        return status;
+    float *pixels = calloc(3 * info->image_size * info->image_size, sizeof *pixels);
+    float *features = calloc(info->joint_width, sizeof *features);
+    if (pixels && features)
+        status = engine_embed_images(session, pixels, 1, features, why);
+    else
+        status = status_fail(why, STATUS_NO_MEMORY, "no memory to warm up");
+    free(pixels);
+    free(features);
+    if (!status)
+        status = label_file_compile(session, service->config->model, &service->default_labels, why);
+    engine_session_destroy(session);
+    return status;
+}
+
+static size_t serve_threads(const struct config *config)
+{
+    return config->threads ? (size_t)config->threads : engine_cores();
+}
+
+static enum status serve_open_model(struct serve *serve, struct fail *why)
+{
+    struct service *service = &serve->service;
+    const struct config *config = &serve->config;
+    enum status status =
+        engine_open(config->model, &(struct engine_options){0}, &service->engine, why);
+    if (!status)
+        status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
+    if (!status)
+        status = serve_warm_up(service, why);
+    if (status)
+        return status;
+    const struct engine_info *info = engine_info(service->engine);
+    log_line(LOG_INFO, "model %s: %zu parameters, %zux%zu pixels, %s", info->name, info->parameters,
+             info->image_size, info->image_size, info->backend);
+    log_line(LOG_INFO, "%zu labels by default, %zu worker threads",
+             service->default_labels ? engine_labels_count(service->default_labels) : 0,
+             serve_threads(config));
+    return STATUS_OK;
+}
+
+static enum status serve_start(struct serve *serve, const struct router *router, struct fail *why)
+{
+    const struct config *config = &serve->config;
+    struct workers_options options = {
+        .threads = serve_threads(config),
+        .max_queue_rows = config->max_queue_rows,
+        .max_batch_rows = config->max_batch_rows,
+    };
+    char url[300];
+    int listen_fd;
+    enum status status = serve_open_model(serve, why);
+    if (!status)
+        status = workers_create(serve->service.engine, &serve->completions, &options,
+                                &serve->service.workers, why);
+    if (!status)
+        status =
+            listener_open(config->host, (unsigned)config->port, &listen_fd, url, sizeof url, why);
+    if (!status)
+        status =
+            http_create(&serve->service, router, listen_fd, &serve->completions, &serve->http, why);
+    if (status)
+        return status;
+    printf("listening on %s\n", url);
+    fflush(stdout);
+    return STATUS_OK;
+}
+
+static void serve_finish(struct serve *serve)
+{
+    http_destroy(serve->http);
+    workers_destroy(serve->service.workers);
+    engine_labels_release(serve->service.default_labels);
+    label_cache_destroy(serve->service.label_cache);
+    engine_close(serve->service.engine);
+    completions_finish(&serve->completions);
+    loop_destroy(serve->loop);
+}
+
+static enum status serve_run(struct serve *serve, const struct router *router, struct fail *why)
+{
+    enum status status =
+        loop_create(serve->config.drain_timeout_ms, serve->end_at_once, &serve->loop, why);
+    if (status)
+        return status;
+    serve->service.config = &serve->config;
+    completions_init(&serve->completions, loop_wake, serve->loop);
+    status = serve_start(serve, router, why);
+    if (!status)
+        status = loop_run(serve->loop, serve->http, why);
+    serve_finish(serve);
+    return status;
+}
+
+int serve_main(int argc, char **argv, const struct router *router, void (*end_at_once)(void))
+{
+    struct serve serve = {.end_at_once = end_at_once};
+    struct fail why;
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help")) {
+            serve_print_help();
+            return 0;
+        }
+    if (config_load(&serve.config, argc - 1, argv + 1, &why)) {
+        fprintf(stderr, "attriprompt serve: %s\n", why.message);
+        return 2;
+    }
+    log_set_level((enum log_level)serve.config.log_level);
+    signal(SIGPIPE, SIG_IGN);
+    if (serve_run(&serve, router, &why)) {
+        log_line(LOG_ERROR, "%s", why.message);
+        return 1;
+    }
+    log_line(LOG_INFO, "stopped");
+    return 0;
+}

@@ -1,0 +1,258 @@
+#include "server/workers.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/mem.h"
+#include "server/batcher.h"
+#include "server/clock.h"
+
+struct worker {
+    struct workers *workers;
+    struct engine_session *session;
+    float *pixels;   /* [max_batch_rows, 3, image_size, image_size] */
+    float *features; /* [max_batch_rows, joint_width] */
+    pthread_t thread;
+    bool started;
+};
+
+struct workers {
+    struct engine *engine;
+    struct completions *completions;
+    size_t max_batch_rows;
+    size_t pixels_per_row, joint_width;
+
+    pthread_mutex_t lock; /* of the batcher; never held while computing */
+    struct batcher batcher;
+    /* Read without the lock by workers_has_work, which the team calls under a lock of its own. */
+    atomic_bool work;
+    atomic_bool stopping;
+
+    size_t count;
+    struct worker workers[];
+};
+
+/* ---- What a worker does ---- */
+
+static void workers_answer_failure(struct job *job, const struct fail *why)
+{
+    reply_set_problem(&job->reply, 500, "internal", why->message, job->request_id);
+}
+
+static struct job_tools workers_tools(const struct worker *worker)
+{
+    return (struct job_tools){
+        .engine = worker->workers->engine,
+        .session = worker->session,
+        .completions = worker->workers->completions,
+    };
+}
+
+static void workers_prepare(struct worker *worker, struct job *job)
+{
+    struct workers *workers = worker->workers;
+    const struct job_tools tools = workers_tools(worker);
+    uint64_t started_us = clock_now_us();
+    job->kind->prepare(job, &tools);
+    if (!job->reply.status && job->rows) {
+        job->features = mem_aligned(job->rows, workers->joint_width * sizeof(float));
+        if (!job->features)
+            workers_answer_failure(job, &(struct fail){.message = "no memory for the features"});
+    }
+    uint64_t now_us = clock_now_us();
+    job->timings.decode_us += now_us - started_us;
+    if (job->reply.status || !job->rows) {
+        completions_push(workers->completions, job);
+        return;
+    }
+    pthread_mutex_lock(&workers->lock);
+    batcher_push_ready(&workers->batcher, job, now_us);
+    atomic_store(&workers->work, true);
+    pthread_mutex_unlock(&workers->lock);
+    engine_team_notify(workers->engine);
+}
+
+/* One job, straight from its own memory; in passes if it has more rows than one holds. */
+static enum status workers_embed_job(struct worker *worker, struct job *job, struct fail *why)
+{
+    const struct workers *workers = worker->workers;
+    for (size_t row = 0; row < job->rows; row += workers->max_batch_rows) {
+        if (atomic_load(&job->cancelled))
+            return status_fail(why, STATUS_CANCELLED, "cancelled");
+        size_t left = job->rows - row;
+        size_t count = left < workers->max_batch_rows ? left : workers->max_batch_rows;
+        enum status status =
+            engine_embed_images(worker->session, job->pixels + row * workers->pixels_per_row, count,
+                                job->features + row * workers->joint_width, why);
+        if (status)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* Several jobs that fit one pass together. */
+static enum status workers_embed_batch(struct worker *worker, struct job *jobs, size_t rows,
+                                       struct fail *why)
+{
+    const struct workers *workers = worker->workers;
+    float *pixels = worker->pixels;
+    for (const struct job *job = jobs; job; job = job->next) {
+        size_t floats = job->rows * workers->pixels_per_row;
+        memcpy(pixels, job->pixels, floats * sizeof *pixels);
+        pixels += floats;
+    }
+    enum status status =
+        engine_embed_images(worker->session, worker->pixels, rows, worker->features, why);
+    if (status)
+        return status;
+    const float *features = worker->features;
+    for (struct job *job = jobs; job; job = job->next) {
+        size_t floats = job->rows * workers->joint_width;
+        memcpy(job->features, features, floats * sizeof *features);
+        features += floats;
+    }
+    return STATUS_OK;
+}
+
+static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
+{
+    struct workers *workers = worker->workers;
+    const struct job_tools tools = workers_tools(worker);
+    struct fail why = {.message = ""};
+    uint64_t started_us = clock_now_us();
+    enum status status = jobs->next ? workers_embed_batch(worker, jobs, rows, &why)
+                                    : workers_embed_job(worker, jobs, &why);
+    uint64_t image_us = clock_now_us() - started_us;
+    for (struct job *job = jobs, *next; job; job = next) {
+        next = job->next;
+        job->timings.image_us = image_us;
+        if (status)
+            workers_answer_failure(job, &why);
+        else if (!atomic_load(&job->cancelled))
+            job->kind->answer(job, &tools);
+        completions_push(workers->completions, job);
+    }
+}
+
+static bool workers_has_work(void *argument)
+{
+    struct workers *workers = argument;
+    return atomic_load(&workers->work) || atomic_load(&workers->stopping);
+}
+
+static void *workers_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct workers *workers = worker->workers;
+    while (!atomic_load(&workers->stopping)) {
+        struct job *jobs = NULL;
+        size_t rows = 0;
+        pthread_mutex_lock(&workers->lock);
+        enum batcher_action action = batcher_next(&workers->batcher, clock_now_us(), &jobs, &rows);
+        atomic_store(&workers->work, batcher_has_work(&workers->batcher));
+        pthread_mutex_unlock(&workers->lock);
+        if (action == BATCHER_PREPARE)
+            workers_prepare(worker, jobs);
+        else if (action == BATCHER_RUN)
+            workers_run(worker, jobs, rows);
+        else
+            engine_team_serve(workers->engine, workers_has_work, workers);
+    }
+    return NULL;
+}
+
+/* ---- The outside ---- */
+
+static enum status workers_start(struct workers *workers, struct worker *worker, struct fail *why)
+{
+    worker->workers = workers;
+    enum status status =
+        engine_session_create(workers->engine, workers->max_batch_rows, &worker->session, why);
+    if (status)
+        return status;
+    worker->pixels = mem_aligned(workers->max_batch_rows, workers->pixels_per_row * sizeof(float));
+    worker->features = mem_aligned(workers->max_batch_rows, workers->joint_width * sizeof(float));
+    if (!worker->pixels || !worker->features)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for a batch of %zu pictures",
+                           workers->max_batch_rows);
+    /* Signals are for the loop thread. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&worker->thread, NULL, workers_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return status_fail(why, STATUS_IO, "cannot start a thread: %s", strerror(error));
+    worker->started = true;
+    return STATUS_OK;
+}
+
+enum status workers_create(struct engine *engine, struct completions *completions,
+                           const struct workers_options *options, struct workers **out,
+                           struct fail *why)
+{
+    struct workers *workers =
+        mem_zeroed(1, sizeof *workers + options->threads * sizeof workers->workers[0]);
+    if (!workers)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu workers", options->threads);
+    const struct engine_info *info = engine_info(engine);
+    workers->engine = engine;
+    workers->completions = completions;
+    workers->max_batch_rows = options->max_batch_rows;
+    workers->pixels_per_row = 3 * info->image_size * info->image_size;
+    workers->joint_width = info->joint_width;
+    pthread_mutex_init(&workers->lock, NULL);
+    batcher_init(&workers->batcher, options->max_queue_rows, options->max_batch_rows);
+    workers->count = options->threads;
+    for (size_t i = 0; i < options->threads; i++) {
+        enum status status = workers_start(workers, &workers->workers[i], why);
+        if (status) {
+            workers_destroy(workers);
+            return status;
+        }
+    }
+    *out = workers;
+    return STATUS_OK;
+}
+
+void workers_destroy(struct workers *workers)
+{
+    if (!workers)
+        return;
+    atomic_store(&workers->stopping, true);
+    engine_team_notify(workers->engine);
+    for (size_t i = 0; i < workers->count; i++)
+        if (workers->workers[i].started)
+            pthread_join(workers->workers[i].thread, NULL);
+    for (size_t i = 0; i < workers->count; i++) {
+        engine_session_destroy(workers->workers[i].session);
+        free(workers->workers[i].pixels);
+        free(workers->workers[i].features);
+    }
+    pthread_mutex_destroy(&workers->lock);
+    free(workers);
+}
+
+enum status workers_submit(struct workers *workers, struct job *job, struct fail *why)
+{
+    pthread_mutex_lock(&workers->lock);
+    enum status status = batcher_push(&workers->batcher, job, clock_now_us(), why);
+    atomic_store(&workers->work, batcher_has_work(&workers->batcher));
+    pthread_mutex_unlock(&workers->lock);
+    if (!status)
+        engine_team_notify(workers->engine);
+    return status;
+}
+
+bool workers_cancel(struct workers *workers, struct job *job)
+{
+    atomic_store(&job->cancelled, true);
+    pthread_mutex_lock(&workers->lock);
+    bool removed = batcher_remove(&workers->batcher, job);
+    atomic_store(&workers->work, batcher_has_work(&workers->batcher));
+    pthread_mutex_unlock(&workers->lock);
+    return removed;
+}

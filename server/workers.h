@@ -1,0 +1,38 @@
+/*
+ * The threads that compute. Each has a session of the engine; one with nothing to do lends itself
+ * to the engine's team, so that a lone request uses every core.
+ */
+#ifndef SERVER_WORKERS_H
+#define SERVER_WORKERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "server/completions.h"
+#include "server/job.h"
+
+struct workers;
+
+struct workers_options {
+    size_t threads;
+    size_t max_queue_rows;
+    size_t max_batch_rows;
+};
+
+/* engine and completions must outlive the workers. */
+enum status workers_create(struct engine *engine, struct completions *completions,
+                           const struct workers_options *options, struct workers **out,
+                           struct fail *why);
+
+/* Ends the threads as soon as each has finished what it is doing. No job may be left. */
+void workers_destroy(struct workers *workers);
+
+/* Hands a new job over. STATUS_LIMIT when the queue is full: the job stays the caller's. Loop
+ * thread. */
+enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
+
+/* Gives up on a job. True: it was still waiting and is the caller's again. False: a worker has it,
+ * and it comes back through completions. Loop thread. */
+bool workers_cancel(struct workers *workers, struct job *job);
+
+#endif
