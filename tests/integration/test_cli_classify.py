@@ -139,6 +139,10 @@ def test_labels_file(tmp_path, text):
 def test_labels_from_a_pipe():
     words = ("classify", "--labels-file", "-", CAT)
     assert run_json(*words, stdin=b"cat\ndog\n")["labels"] == ["cat", "dog"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="/proc is not mounted")
+def test_labels_from_a_pipe_with_a_name():
     words = ("classify", "--labels-file", "/dev/stdin", CAT)
     assert run_json(*words, stdin=b"cat\ndog\n")["labels"] == ["cat", "dog"]
     assert_failure(run(*words), "classify", "/dev/stdin: no labels")
