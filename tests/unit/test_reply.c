@@ -1,0 +1,69 @@
+#include "tests/unit/unit.h"
+
+#include <jansson.h>
+
+#include "server/reply.h"
+
+static void assert_detail(const char *detail, const char *expected)
+{
+    struct reply reply = {0};
+    reply_set_problem(&reply, 422, "a_code", detail, "an-id");
+    json_t *root = json_loadb(reply.body.data, reply.body.size, 0, NULL);
+    assert_non_null(root);
+    assert_string_equal(json_string_value(json_object_get(root, "detail")), expected);
+    assert_string_equal(json_string_value(json_object_get(root, "error")), expected);
+    assert_string_equal(json_string_value(json_object_get(root, "code")), "a_code");
+    assert_string_equal(json_string_value(json_object_get(root, "request_id")), "an-id");
+    assert_string_equal(json_string_value(json_object_get(root, "title")), "Unprocessable Content");
+    assert_int_equal(json_integer_value(json_object_get(root, "status")), 422);
+    json_decref(root);
+    reply_finish(&reply);
+}
+
+static void test_any_bytes_make_valid_json(void **state)
+{
+    (void)state;
+    assert_detail("plain", "plain");
+    assert_detail("\"quoted\" \\ \n\x01\x7f", "\"quoted\" \\ \n\x01\x7f");
+    assert_detail("ü€😀", "ü€😀");
+    assert_detail("cut \xe2\x82", "cut \xef\xbf\xbd\xef\xbf\xbd");
+    assert_detail("\xff\x80\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    assert_detail("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* a surrogate */
+    assert_detail("\xf4\x90\x80\x80",
+                  "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* past U+10FFFF */
+    for (int first = 1; first < 256; first++)
+        for (int second = 1; second < 256; second++) {
+            char text[] = {(char)first, (char)second, '\0'};
+            struct reply reply = {0};
+            reply_set_problem(&reply, 400, "c", text, "i");
+            json_t *root = json_loadb(reply.body.data, reply.body.size, 0, NULL);
+            assert_non_null(root);
+            json_decref(root);
+            reply_finish(&reply);
+        }
+}
+
+static void test_retry_after(void **state)
+{
+    (void)state;
+    struct reply reply = {0}, moved = {0};
+    reply_set_problem(&reply, 429, "queue_full", "x", "y");
+    assert_int_equal(reply.retry_after_s, 1);
+    reply_move(&moved, &reply);
+    assert_int_equal(reply.status, 0);
+    assert_null(reply.body.data);
+    assert_int_equal(moved.status, 429);
+    reply_set_problem(&moved, 404, "not_found", "x", "y");
+    assert_int_equal(moved.retry_after_s, 0);
+    reply_finish(&moved);
+    reply_finish(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_any_bytes_make_valid_json),
+        cmocka_unit_test(test_retry_after),
+    };
+    return cmocka_run_group_tests_name("reply", tests, NULL, NULL);
+}
