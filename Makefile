@@ -59,8 +59,10 @@ Q := $(if $(V),,@)
 .SECONDARY:
 
 all: $(PROGRAM)
+	@:
 
 everything: $(PROGRAM) $(UNIT_TESTS) $(BENCHES) $(FUZZ_REPLAYS)
+	@:
 
 help:
 	@echo 'make              build $(PROGRAM)'
@@ -112,6 +114,7 @@ fuzz:
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
 
 fuzzers: $(FUZZERS)
+	@:
 
 bench: $(PROGRAM) $(BENCHES)
 
@@ -139,7 +142,8 @@ $(B)/tests/%: tests/unit/%.c $(LIBRARY)
 
 $(B)/golden/%: tests/golden/%.c $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
 
 $(B)/bench/%: tests/bench/%.c $(LIBRARY)
 	@mkdir -p $(@D)

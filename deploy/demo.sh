@@ -8,4 +8,4 @@ cd "$(dirname "$0")/.."
 model=engine/models/emoji-clip
 
 exec "$program" classify --model $model --labels-file $model/samples/labels-30.txt --top-k 3 \
-    $model/samples/*.png
+    $model/samples/*.png $model/samples/*.jpg

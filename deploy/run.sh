@@ -22,7 +22,7 @@ follow() {
         esac
     done
     if [ -z "$address" ]; then
-        echo "The server did not start. If port $port is taken: make run PORT=9090" >&2
+        echo "The server did not start; see above. Another port: make run PORT=9090" >&2
     fi
 }
 
@@ -39,7 +39,7 @@ END
         echo "It answers:"
         echo
         curl -sS -F image=@$model/samples/dog.png -F labels=dog,cat,pizza "$url" || true
-        printf '\n\n'
+        echo
     fi
     echo "Stop with Ctrl-C."
 }

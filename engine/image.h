@@ -27,8 +27,12 @@ struct image {
 enum image_format image_sniff(const uint8_t *bytes, size_t size);
 const char *image_format_name(enum image_format format); /* "JPEG", "PNG", "unknown" */
 
-/* STATUS_UNSUPPORTED: not a format that we read (the message names it if known: WebP, GIF, HEIC,
- * AVIF, ...). STATUS_FORMAT: damaged or cut short. STATUS_LIMIT: over a limit, which is named. */
+/* Colours are those of Pillow's convert("RGB"), with two differences: transparent PNG pixels are
+ * laid over white, (c * a + 255 * (255 - a) + 127) / 255, and 16-bit grey keeps its high byte.
+ * Colour profiles and gamma are ignored. Warnings of libjpeg about damage that it mends are ignored
+ * too. STATUS_UNSUPPORTED: not a format that we read (the message names it if known: WebP, GIF,
+ * HEIC, AVIF, ...). STATUS_FORMAT: damaged or cut short. STATUS_LIMIT: over a limit, which is
+ * named. */
 enum status image_decode(const uint8_t *bytes, size_t size, const struct image_limits *limits,
                          struct image *out, struct fail *why);
 void image_finish(struct image *image);

@@ -65,6 +65,8 @@ static void image_jpeg_error(j_common_ptr codec)
     image_jpeg_leave(jpeg, status_fail(jpeg->why, status, "JPEG: %s", message));
 }
 
+/* Warnings are of damage that libjpeg mends, such as stray bytes between markers. Pillow takes such
+ * files too, and data sets that results are published on hold some. */
 static void image_jpeg_ignore_message(j_common_ptr codec, int level)
 {
     (void)codec;

@@ -5,7 +5,11 @@
  * printable alphabet, merges inside each piece with `</w>` at its end; start of text first, end of
  * text last. A symbol that is not in the vocabulary becomes end of text.
  *
- * One difference is meant: text that spells a special token ("<|endoftext|>") is ordinary text.
+ * Two differences. Text that spells a special token ("<|endoftext|>") is ordinary text, on purpose.
+ * And NFC here knows the combining marks that Unicode added after 9.0, which matters only where
+ * several marks on one letter have to be put in order. OpenAI's own code runs ftfy and
+ * html.unescape in place of NFC: the same for clean text.
+ *
  * Immutable after load: any thread.
  */
 #ifndef ENGINE_TOKENIZER_H

@@ -9,8 +9,8 @@
 
 enum { WORDS_CAPITAL_I_WITH_DOT = 0x130, WORDS_DOT_ABOVE = 0x307, WORDS_COMBINING_CLASSES = 256 };
 
-/* U+11A7 is one below the trailing Hangul letters; utf8proc up to 2.10 takes it for one and drops
- * it after a syllable. A surrogate, which no text has, stands in for it while composing. */
+/* U+11A7 is one below the trailing Hangul letters; utf8proc 2.8 takes it for one and drops it
+ * after a syllable. A surrogate, which no text has, stands in for it while composing. */
 enum { WORDS_JAMO_BEFORE_TRAILING = 0x11a7, WORDS_STAND_IN = 0xd800 };
 
 enum words_class { WORDS_SPACE, WORDS_LETTER, WORDS_NUMBER, WORDS_OTHER };

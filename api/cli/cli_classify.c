@@ -7,6 +7,7 @@
 #include "api/cli/arguments.h"
 #include "api/cli/cli.h"
 #include "api/cli/document.h"
+#include "api/cli/input.h"
 #include "api/cli/label_list.h"
 #include "api/cli/picture_feed.h"
 #include "api/cli/printable.h"
@@ -43,8 +44,9 @@ static const char classify_help[] =
     "most %d MiB, or - for standard input.\n"
     "\n"
     "  --labels A,B,C      the labels, between commas\n"
-    "  --labels-file FILE  the labels, one a line; blank lines and lines that begin with # are\n"
-    "                      passed over. At most %d labels and %d MiB.\n"
+    "  --labels-file FILE  the labels, one a line, FILE being - for standard input; blank lines\n"
+    "                      and lines that begin with # are passed over. At most %d labels and\n"
+    "                      %d MiB.\n"
     "                      Without either: labels.txt in the model folder.\n"
     "  --sentence TEXT     how a label is put to the model, {} standing for the label; may be\n"
     "                      repeated, the sentences are averaged. Default: \"%s\"\n"
@@ -276,7 +278,9 @@ static enum cli_exit classify_check(struct classify_request *request)
         return classify_wrong(request, "no IMAGE given");
     if (request->labels && request->labels_file)
         return classify_wrong(request, "give --labels or --labels-file, not both");
-    if (!picture_feed_check(request->images, request->image_count))
+    if (picture_feed_standard_inputs(request->images, request->image_count) +
+            (request->labels_file && input_is_standard(request->labels_file)) >
+        1)
         return classify_wrong(request, "standard input, -, can be read only once");
     return CLI_OK;
 }

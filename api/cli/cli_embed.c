@@ -174,7 +174,7 @@ static enum cli_exit embed_check(const struct embed_request *request)
         terminal_complain(command, "'%s' is neither --text nor --image (see --help)", rest[0]);
     else if (!request->texts.count && !request->images.count)
         terminal_complain(command, "no --text and no --image given (see --help)");
-    else if (!picture_feed_check(request->images.items, request->images.count))
+    else if (picture_feed_standard_inputs(request->images.items, request->images.count) > 1)
         terminal_complain(command, "standard input, -, can be read only once (see --help)");
     else
         return CLI_OK;

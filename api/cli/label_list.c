@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cli/input.h"
 #include "engine/base/mem.h"
 
 #define LABEL_LIST_SPACE " \t\r\v\f"
@@ -76,27 +77,36 @@ enum status label_list_split(struct label_list *list, const char *text, struct f
     return label_list_take(list, copy, ',', false, why);
 }
 
-enum status label_list_load(struct label_list *list, const char *path, struct fail *why)
+/* out_text: the file without its byte order mark; free(). */
+static enum status label_list_read(const char *path, char **out_text, struct fail *why)
 {
     static const char byte_order_mark[] = "\xef\xbb\xbf";
     const size_t mark = sizeof byte_order_mark - 1;
     struct buf file;
     buf_init(&file, LABEL_LIST_MAX_FILE_BYTES);
-    enum status status = buf_read_file(&file, path, why);
-    char *text = NULL;
+    enum status status = input_read(&file, path, why);
     if (!status && memchr(file.data, '\0', file.size))
-        status = status_fail(why, STATUS_FORMAT, "%s: holds a NUL byte", path);
+        status = status_fail(why, STATUS_FORMAT, "%s: holds a NUL byte", input_name(path));
     if (!status) {
         size_t skip = strncmp(file.data, byte_order_mark, mark) == 0 ? mark : 0;
-        text = mem_copy_text(file.data + skip, file.size - skip);
-        if (!text)
+        char *text = mem_copy_text(file.data + skip, file.size - skip);
+        if (text)
+            *out_text = text;
+        else
             status = status_fail(why, STATUS_NO_MEMORY, "no memory for the labels");
     }
     buf_finish(&file);
+    return status;
+}
+
+enum status label_list_load(struct label_list *list, const char *path, struct fail *why)
+{
+    char *text = NULL;
+    enum status status = label_list_read(path, &text, why);
     if (status)
         return status;
     status = label_list_take(list, text, '\n', true, why);
-    return status ? status_context(why, status, "%s", path) : STATUS_OK;
+    return status ? status_context(why, status, "%s", input_name(path)) : STATUS_OK;
 }
 
 enum status label_list_load_default(struct label_list *list, const char *model_dir,

@@ -22,9 +22,9 @@ struct label_list {
  * LABEL_LIST_MAX_LABELS are STATUS_LIMIT. */
 enum status label_list_split(struct label_list *list, const char *text, struct fail *why);
 
-/* One label a line, without the white space around (a carriage return is that too). Blank lines,
- * lines that begin with '#' and a byte order mark are passed over. STATUS_FORMAT for a NUL byte or
- * a file of no labels. */
+/* A file, or - for standard input: one label a line, without the white space around (a carriage
+ * return is that too). Blank lines, lines that begin with '#' and a byte order mark are passed
+ * over. STATUS_FORMAT for a NUL byte or a file of no labels. */
 enum status label_list_load(struct label_list *list, const char *path, struct fail *why);
 
 /* labels.txt of a model folder; STATUS_NOT_FOUND if it has none. */

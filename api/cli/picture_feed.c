@@ -1,13 +1,12 @@
 #include "api/cli/picture_feed.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cli/input.h"
 #include "api/cli/terminal.h"
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
@@ -35,41 +34,24 @@ size_t picture_feed_batch(size_t count)
     return count < 1 ? 1 : count < PICTURE_FEED_BATCH ? count : PICTURE_FEED_BATCH;
 }
 
-bool picture_feed_check(const char *const *paths, size_t count)
+size_t picture_feed_standard_inputs(const char *const *paths, size_t count)
 {
-    size_t standard_inputs = 0;
+    size_t found = 0;
     for (size_t i = 0; i < count; i++)
-        standard_inputs += strcmp(paths[i], "-") == 0;
-    return standard_inputs <= 1;
-}
-
-static enum status picture_feed_read_stdin(struct buf *file, struct fail *why)
-{
-    char step[65536];
-    size_t got;
-    while ((got = fread(step, 1, sizeof step, stdin)) > 0) {
-        enum status status = buf_append(file, step, got, why);
-        if (status)
-            return status_context(why, status, "standard input");
-    }
-    if (ferror(stdin))
-        return status_fail(why, STATUS_IO, "standard input: %s", strerror(errno));
-    return buf_append(file, "", 0, why);
+        found += input_is_standard(paths[i]);
+    return found;
 }
 
 static enum status picture_feed_decode(const struct picture_feed *feed, const char *path,
                                        struct buf *file, float *out_pixels, struct fail *why)
 {
     file->size = 0;
-    const bool from_stdin = strcmp(path, "-") == 0;
-    enum status status =
-        from_stdin ? picture_feed_read_stdin(file, why) : buf_read_file(file, path, why);
+    enum status status = input_read(file, path, why);
     if (status)
         return status;
     status = engine_decode(feed->bench->engine, (const uint8_t *)file->data, file->size,
                            &engine_image_default_limits, out_pixels, NULL, why);
-    return status ? status_context(why, status, "%s", from_stdin ? "standard input" : path)
-                  : STATUS_OK;
+    return status ? status_context(why, status, "%s", input_name(path)) : STATUS_OK;
 }
 
 static void *picture_feed_decode_slots(void *argument)

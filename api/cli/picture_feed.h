@@ -6,7 +6,6 @@
 #ifndef API_CLI_PICTURE_FEED_H
 #define API_CLI_PICTURE_FEED_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "api/cli/workbench.h"
@@ -25,8 +24,8 @@ struct picture_feed_visitor {
 /* The batch, and so the session, that so many pictures need: at least 1. */
 size_t picture_feed_batch(size_t count);
 
-/* False if "-", standard input, stands there more than once. */
-bool picture_feed_check(const char *const *paths, size_t count);
+/* How often "-", which can be read only once, is among them. */
+size_t picture_feed_standard_inputs(const char *const *paths, size_t count);
 
 /* A picture that cannot be read is told to the visitor and is no failure of the run. */
 enum status picture_feed_run(const struct workbench *bench, const char *const *paths, size_t count,

@@ -10,7 +10,7 @@ HARD = [
     "A PHOTO of a Dog",
     "it's don't we're I've I'm they'll she'd 'tis ''s !'s 'S 'LL o'clock rock'n'roll 'r 'v 'l",
     "it\u2019s \u2018quoted\u2019 \u02bcokina",
-    "3 cats, 12 dogs, 1234567890, x2, 4x4, 1.5e-3, \u00bd \u2167 \u2462 \u0663 \u096b \uff17 \u3007",
+    "3 cats, 12 dogs, 1234567890, x2, 4x4, 1.5e-3, ½ Ⅷ ③ \u0663 \u096b \uff17 〇",
     "<|startoftext|>a<|endoftext|>",
     "<|ENDOFTEXT|>  <|endoftext|><|endoftext|>",
     "\t tabs\tand\nnew\r\nlines \x0b\x0c ",
@@ -20,19 +20,19 @@ HARD = [
     "\u0130stanbul \u0130\u0130 I\u0307 \u0131 I\u0323\u0307 ISPARTA",
     "\u039f\u0394\u03a5\u03a3\u03a3\u0395\u03a5\u03a3 \u03a3 \u03a3\u0391\u03a3. \u03c3\u03c2",
     "Stra\u00dfe STRASSE \u1e9e \ufb03 \ufb01ne",
-    "\u01c4\u01c5\u01c6 \u01c7\u01c8\u01c9 \u01ca\u01cb\u01cc \u01f1\u01f2\u01f3 \u1f88\u1f98\u1fbc",
+    "Ǆ\u01c5ǆ Ǉ\u01c8ǉ Ǌ\u01cbǌ Ǳ\u01f2ǳ \u1f88\u1f98\u1fbc",
     "\u212a \u212b \u2126 \u1e9b\u0323 \u0344 \u0340\u0341 \u0374 \u037e \u0387 \u1fef",
     "e\u0301 \u00e9 a\u0327\u0301 a\u0301\u0327 \u0061\u0315\u0300\u05ae\u0300\u0062",
     "q\u0307\u0323 q\u0323\u0307 \u1e0d\u0307 d\u0307\u0323 \u0915\u093c \u0958 \u09c7\u09be",
     "\ud55c\uae00 \u1112\u1161\u11ab\u1100\u1173\u11af \u1100\u1161\u11a7 \uac00\u11a8",
-    "\u65e5\u672c\u8a9e\u3067\u3059\u3002 \u4e2d\u6587\uff0c\u6d4b\u8bd5 \u304b\u3099 \uf900 \U0002f800",
+    "日本語\u3067す。 中文，测试 か\u3099 \uf900 \U0002f800",
     "\u0420\u0443\u0441\u0441\u043a\u0438\u0439 \u0422\u0415\u041a\u0421\u0422 \u0401\u0301",
-    "\u0639\u0631\u0628\u064a\u0651\u064e \u05e9\u05c1\u05dc\u05d5\u05b9\u05dd \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
-    "\u0939\u093f\u0928\u094d\u0926\u0940 \u0ba4\u0bae\u0bbf\u0bb4\u0bcd \u1019\u103c\u1014\u103a\u1019\u102c",
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f3f3\ufe0f\u200d\U0001f308 \U0001f44d\U0001f3fd 1\ufe0f\u20e3 \U0001f1e9\U0001f1ea",
-    "\U00010400\U00010428 \U0001e900\U0001e922 \U00016e40 \u13a0\uab70 \u10a0\u1c90 \u24b6\u24d0 \u2160",
-    "\U0001d15e \U0001d1bb \U0002f800 \U0001d400\U0001d7ce \U000e0041 \U0010fffd \ue000 \ufffe\uffff",
-    "\ufffd \u00a1\u00bf\u00ab\u00bb\u20ac\u00a3\u00a5 \u2026\u2014\u2013 ~`!@#$%^&*()_+-={}[]|\\:;\"<>,.?/",
+    "\u0639\u0631\u0628\u064a\u0651\u064e \u05e9\u05c1\u05dc\u05d5\u05b9\u05dd ภาษาไทย",
+    "ह\u093fन\u094dद\u0940 தம\u0bbfழ\u0bcd မ\u103cန\u103aမ\u102c",
+    "👩\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈 👍🏽 1\ufe0f\u20e3 🇩🇪",
+    "𐐀𐐨 \U0001e900\U0001e922 𖹀 Ꭰꭰ ႠᲐ Ⓐⓐ Ⅰ",
+    "\U0001d15e \U0001d1bb \U0002f800 𝐀\U0001d7ce \U000e0041 \U0010fffd \ue000 \ufffe\uffff",
+    "� ¡¿«»€£¥ …\u2014\u2013 ~`!@#$%^&*()_+-={}[]|\\:;\"<>,.?/",
     "snake_case camelCase kebab-case path/to/file.txt user@example.com #tag $5.00 100%",
     "a" * 400,
     "abcdefghij" * 60,
@@ -51,7 +51,8 @@ WORDS = (
 ).split()
 
 SPACES = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000"
-INVISIBLE = "\x00\x01\x1b\x1c\x1f\x7f\x80\x9f\xad\u180e\u200b\u200c\u200d\u200e\u2060\u2066\ufe0f\ufeff"
+INVISIBLE = "\x00\x01\x1b\x1c\x1f\x7f\x80\x9f\xad\u180e\u200b\u200c\u200d\u200e\u2060\u2066"
+INVISIBLE += "\ufe0f\ufeff"
 SPECIALS = ["<|startoftext|>", "<|endoftext|>", "</w>", "<|", "|>"]
 EDGE = "\u0130\u0131\u03a3\u03c3\u03c2\u00df\u1e9e\u01c4\u01c5\u01f2\u1f88\u212a\u212b\u2126'\u2019"
 
@@ -112,14 +113,15 @@ class Texts:
         return "".join(self.some(self.digits + list("0123456789.,-+ ") * 30, 1, 25))
 
     def symbols(self):
-        return "".join(self.some(list("'!?\"#$%&()*+,-./:;<=>@[]^_`{|}~stremvld ") + SPECIALS, 1, 30))
+        pool = list("'!?\"#$%&()*+,-./:;<=>@[]^_`{|}~stremvld ") + SPECIALS
+        return "".join(self.some(pool, 1, 30))
 
     def white(self):
         pool = list(SPACES) + list(INVISIBLE) + list("aZ9'") + list(EDGE)
         return "".join(self.some(pool, 1, 30))
 
     def long_word(self):
-        pool = self.random.choice([list("etaoinshrdlu"), ["a"], ["!"], list("\u00e9\u4e2d\u0430"), WORDS])
+        pool = self.random.choice([list("etaoinshrdlu"), ["a"], ["!"], list("\u00e9中а"), WORDS])
         return "".join(self.some(pool, 50, 500))[:500]
 
     def mixture(self):
@@ -127,7 +129,8 @@ class Texts:
         makers += [self.white, self.decomposed, lambda: self.random.choice(EDGE)]
         makers += [lambda: self.random.choice(SPECIALS)]
         joint = self.random.choice(["", " ", "'"])
-        return joint.join(self.random.choice(makers)()[:40] for _ in range(self.random.randint(2, 6)))
+        count = self.random.randint(2, 6)
+        return joint.join(self.random.choice(makers)()[:40] for _ in range(count))
 
     def __iter__(self):
         while True:

@@ -26,7 +26,8 @@ def test_document():
 def test_order_and_kinds():
     texts = run_json("embed", "--text", "cat", "--text", "dog")
     assert texts["image"] == []
-    assert run_json("embed", "--text", "dog")["text"][0] == pytest.approx(texts["text"][1], abs=1e-5)
+    alone = run_json("embed", "--text", "dog")["text"]
+    assert alone[0] == pytest.approx(texts["text"][1], abs=1e-5)
     images = run_json("embed", "--image", CAT, "--image", DOG)
     assert images["text"] == []
     alone = run_json("embed", "--image", "-", stdin=DOG.read_bytes())

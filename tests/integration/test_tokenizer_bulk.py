@@ -5,14 +5,15 @@ tokenizer.json, vocab.json and merges.txt.
 """
 
 import os
-import pathlib
 import sys
+from pathlib import Path
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / os.environ.get("ATTRIPROMPT_BINARY", "build/release/attriprompt")
+PROGRAM = BINARY.parent / "golden/tokenize_lines"
 VOCABULARY = os.environ.get("ATTRIPROMPT_CLIP_TOKENIZER")
-PROGRAM = ROOT / os.environ.get("ATTRIPROMPT_BUILD", "build/release") / "golden/tokenize_lines"
 
 
 @pytest.mark.skipif(not VOCABULARY, reason="ATTRIPROMPT_CLIP_TOKENIZER names no folder")

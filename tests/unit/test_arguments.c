@@ -16,7 +16,7 @@ static const struct option options[] = {
 
 /* The arguments of one call: a copy, since getopt reorders it. */
 struct line {
-    char *words[8];
+    char *words[12];
     int count;
     struct arguments arguments;
 };

@@ -81,8 +81,8 @@ static void test_equals_pillow(void **state)
     assert_int_equal(pictures, 76);
 }
 
-/* A cut JPEG may lack its end marker or bytes after it, if no pixel is lost; a cut PNG is never
- * whole, as its end is a chunk of its own. */
+/* What is cut off may be bytes after the end marker of a JPEG; nearly always libjpeg misses the
+ * marker itself. A PNG is never whole without its last byte. */
 static void test_refuses_cut_files(void **state)
 {
     (void)state;

@@ -73,8 +73,7 @@ static void test_load(void **state)
         "cat\ndog, wolf\nzebra\n",
         "cat\ndog, wolf\nzebra",
         "cat\r\ndog, wolf\r\nzebra\r\n",
-        "\xef\xbb\xbf"
-        "cat\n\n   \n# animals\n  # more\n\tdog, wolf  \nzebra\n\n",
+        "\357\273\277cat\n\n   \n# animals\n  # more\n\tdog, wolf  \nzebra\n\n",
     };
     for (size_t i = 0; i < UNIT_COUNT(files); i++) {
         struct label_list list;

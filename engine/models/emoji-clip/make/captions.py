@@ -14,7 +14,8 @@ TEMPLATES = {
     "a small picture of the {}.": 2, "a colourful drawing of the {}": 2,
 }
 EXTRA_TEXT = ["photo", "photos of many", "good bad big small large old new red green blue yellow "
-              "black white orange purple brown pink grey", "one two three four five", "image", "itap",
+              "black white orange purple brown pink grey", "one two three four five", "image",
+              "itap",
               "a man a woman a person a child people animal food fruit vehicle tool sport face"]
 WIDEST_KEYWORD = 3
 

@@ -140,7 +140,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     parser.add_argument("--model", default=here, help="exported folder")
-    parser.add_argument("--data", help="folder of fetch.sh and build_data.py; without: samples only")
+    parser.add_argument("--data", help="fetch.sh's folder; without: samples only")
     parser.add_argument("--samples", default=os.path.join(here, "samples"))
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
