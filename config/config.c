@@ -31,7 +31,7 @@ static const struct config_option config_options[] = {
      "port to listen on; 0 takes any free one, which is printed"},
     {"model", CONFIG_TEXT, CONFIG_FIELD(model), "engine/models/emoji-clip", 0, 0,
      "model folder in HuggingFace's layout"},
-    {"threads", CONFIG_NUMBER, CONFIG_FIELD(threads), "0", 0, 1024,
+    {"threads", CONFIG_NUMBER, CONFIG_FIELD(threads), "0", 0, 64,
      "worker threads; 0 starts one for each core this process may use"},
     {"log-level", CONFIG_LOG_LEVEL, CONFIG_FIELD(log_level), "info", 0, 0,
      "what to log: error, warn, info or debug"},

@@ -191,7 +191,8 @@ void engine_team_notify(struct engine *engine)
 
 size_t engine_cores(void)
 {
-    return cores_available();
+    size_t cores = cores_available();
+    return cores < ENGINE_MAX_THREADS ? cores : ENGINE_MAX_THREADS;
 }
 
 /* ---- Sessions ---- */

@@ -59,7 +59,10 @@ const struct engine_info *engine_info(const struct engine *engine);
 void engine_team_serve(struct engine *engine, bool (*done)(void *), void *argument);
 /* Call after changing what a done() looks at. */
 void engine_team_notify(struct engine *engine);
-/* Cores this process may use: affinity and cgroup quota. */
+/* How many threads may compute at a time in one process: what Debian's OpenBLAS is built for. It
+ * keeps a fixed number of work buffers, and ends the process when more are wanted. */
+enum { ENGINE_MAX_THREADS = 64 };
+/* Cores this process may use: affinity and cgroup quota; at most ENGINE_MAX_THREADS. */
 size_t engine_cores(void);
 
 /* ---- Sessions ---- */

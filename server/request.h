@@ -9,7 +9,6 @@
 
 struct job;
 struct request;
-struct workers;
 
 /* The client's X-Request-Id if it is a sane one, else a new one. */
 const char *request_id(const struct request *request);

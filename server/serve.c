@@ -155,7 +155,7 @@ int serve_main(int argc, char **argv, const struct router *router, void (*end_at
     log_set_level((enum log_level)serve.config.log_level);
     signal(SIGPIPE, SIG_IGN);
     if (serve_run(&serve, router, &why)) {
-        log_line(LOG_ERROR, "%s", why.message);
+        fprintf(stderr, "attriprompt serve: %s\n", why.message);
         return 1;
     }
     log_line(LOG_INFO, "stopped");

@@ -6,10 +6,9 @@
 
 #include "api/cli/terminal.h"
 #include "engine/base/mem.h"
+#include "engine/engine.h"
 
 #define ARGUMENTS_SHIPPED_MODEL "engine/models/emoji-clip"
-
-enum { ARGUMENTS_MAX_THREADS = 1024 };
 
 void arguments_init(struct arguments *arguments, const char *command, int argc, char **argv,
                     const struct option *options)
@@ -66,7 +65,7 @@ static bool arguments_take(struct arguments *arguments, int key)
                           "option '--activation' is quick_gelu or gelu, not '%s'", optarg);
         return false;
     default:
-        return arguments_number(arguments, "threads", optarg, 1, ARGUMENTS_MAX_THREADS,
+        return arguments_number(arguments, "threads", optarg, 1, ENGINE_MAX_THREADS,
                                 &arguments->threads);
     }
 }

@@ -8,6 +8,7 @@ import pytest
 
 from command_line import assert_usage, environment, run
 from serving import (
+    BOUNDARY,
     CAT,
     DOG,
     Server,
@@ -17,7 +18,6 @@ from serving import (
     read_reply,
     serving,
     slow_labels,
-    BOUNDARY,
 )
 
 
@@ -91,18 +91,16 @@ def test_idle_server_stops(number):
 
 def test_work_in_flight_is_answered():
     server = Server("--threads", 1)
-    body_of = lambda i: form(("image", DOG), ("labels", ",".join(slow_labels(i, 300))))
+    bodies = [form(("image", DOG), ("labels", ",".join(slow_labels(i, 300)))) for i in range(5)]
     connections = [server.connect() for _ in range(5)]
-    for i, connection in enumerate(connections[:4]):
-        body = body_of(i)
+    for connection, body in zip(connections[:4], bodies):
         connection.sendall(post_head(len(body)) + body)
     # The last one is still sending.
-    body = body_of(4)
-    connections[4].sendall(post_head(len(body), "Expect: 100-continue"))
+    connections[4].sendall(post_head(len(bodies[4]), "Expect: 100-continue"))
     streams = [connection.makefile("rb") for connection in connections]
     assert read_reply(streams[4]).status == 100
     server.signal()
-    connections[4].sendall(body)
+    connections[4].sendall(bodies[4])
     for stream in streams:
         reply = read_reply(stream)
         assert reply.status == 200
@@ -197,9 +195,10 @@ def test_wrong_options(options, part):
 def test_environment():
     done = run("serve", env=environment(ATTRIPROMPT_PORT="x"))
     assert_usage(done, "serve", 'ATTRIPROMPT_PORT: "x"')
-    with serving(env=environment(ATTRIPROMPT_MAX_BODY_BYTES="10")) as server:
+    ten = environment(ATTRIPROMPT_MAX_BODY_BYTES="10")
+    with serving(env=ten) as server:
         assert server.post_raw(b"x" * 11).status == 413
-    with serving("--max-body-bytes", 11, env=environment(ATTRIPROMPT_MAX_BODY_BYTES="10")) as server:
+    with serving("--max-body-bytes", 11, env=ten) as server:
         assert server.post_raw(b"x" * 11).status == 415
 
 

@@ -226,6 +226,8 @@ def test_memory_for_bodies_is_bounded():
             assert reply.headers["retry-after"] == "1"
         while server.post_raw(b"x" * 40000).status != 415:
             assert time.monotonic() < deadline
+        # What is answered takes no room.
+        assert [server.post_raw(b"x" * 40000).status for _ in range(3)] == [415] * 3
 
 
 # ---- Queue and deadline ----

@@ -66,6 +66,18 @@ static void test_first_boundary_may_open_the_body(void **state)
     assert_end(&multipart);
 }
 
+static void test_empty_part_without_a_line_break_of_its_own(void **state)
+{
+    (void)state;
+    struct multipart multipart;
+    open_body(&multipart, type,
+              "--x\r\nContent-Disposition: form-data; name=a\r\n\r\n--x\r\n"
+              "Content-Disposition: form-data; name=b\r\n\r\n1\r\n--x--");
+    assert_part(&multipart, "a", "");
+    assert_part(&multipart, "b", "1");
+    assert_end(&multipart);
+}
+
 static void test_boundary_is_required(void **state)
 {
     (void)state;
@@ -147,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_first_boundary_may_open_the_body),
+        cmocka_unit_test(test_empty_part_without_a_line_break_of_its_own),
         cmocka_unit_test(test_boundary_is_required),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_cut_anywhere),

@@ -33,7 +33,7 @@ def clean(raw):
 def grid(n, flips):
     """Sampling grid: turn, scale, aspect, shear, shift, flip, and a smooth bend."""
     angle = torch.randn(n) * 0.16
-    zoom = torch.exp(uniform(n, -0.12, 0.5) * (torch.rand(n) < 0.8))
+    zoom = torch.exp(uniform(n, -0.1, 0.35) * (torch.rand(n) < 0.8))
     aspect = torch.exp(torch.randn(n) * 0.09)
     sx, sy = zoom * aspect, zoom / aspect
     flip = 1 - 2 * (flips * (torch.rand(n) < 0.4)).float()
@@ -43,14 +43,14 @@ def grid(n, flips):
     row1 = torch.stack([cos * sx * flip, (shear * cos - sin) * sy, uniform(n, -1, 1) * room], 1)
     row2 = torch.stack([sin * sx * flip, (cos + shear * sin) * sy, uniform(n, -1, 1) * room], 1)
     base = F.affine_grid(torch.stack([row1, row2], 1), (n, 1, SIDE, SIDE), align_corners=False)
-    knots = torch.randn(n, 2, 4, 4) * (torch.rand(n, 1, 1, 1) * 0.09)
+    knots = torch.randn(n, 2, 4, 4) * (torch.rand(n, 1, 1, 1) * 0.07)
     bend = F.interpolate(knots, SIDE, mode="bilinear", align_corners=True)
     return base + bend.permute(0, 2, 3, 1)
 
 
 def strokes(x):
     """Thicken or thin dark lines of some pictures (erosion, dilation of the colours)."""
-    pick = some(len(x), 0.3)
+    pick = some(len(x), 0.2)
     half = len(pick) // 2
     for part, sign in ((pick[:half], 1), (pick[half:], -1)):
         if len(part):
@@ -63,14 +63,14 @@ def strokes(x):
 def colours(x):
     """Hue, saturation, contrast and brightness as one matrix on premultiplied colours."""
     n = len(x)
-    saturation = torch.exp(torch.randn(n) * 0.35)
-    saturation[some(n, 0.08)] = 0
-    gain = torch.exp(torch.randn(n, 1) * 0.2 + torch.randn(n, 3) * 0.08)
+    saturation = torch.exp(torch.randn(n) * 0.25)
+    saturation[some(n, 0.04)] = 0
+    gain = torch.exp(torch.randn(n, 1) * 0.15 + torch.randn(n, 3) * 0.08)
     gray = LUMA.expand(3, 3)
     eye = torch.eye(3)
     matrix = gray + saturation.view(n, 1, 1) * (eye - gray)
     angle = torch.randn(n) * 0.12
-    wide = some(n, 0.1)
+    wide = some(n, 0.04)
     angle[wide] = uniform(len(wide), -3.14, 3.14)
     matrix = torch.bmm(hue(angle), matrix) * gain[:, :, None]
     offset = (torch.randn(n, 1) * 0.06 + torch.randn(n, 3) * 0.03)[:, :, None]
@@ -118,10 +118,10 @@ def backgrounds(n):
     """White, plain colours, gradients, blotches."""
     out = torch.ones(n, 3, SIDE, SIDE)
     kind = torch.rand(n)
-    out[(kind > 0.40) & (kind < 0.48)] *= 0.04
-    plain = torch.nonzero((kind > 0.48) & (kind < 0.74))[:, 0]
+    out[(kind > 0.50) & (kind < 0.54)] *= 0.04
+    plain = torch.nonzero((kind >= 0.54) & (kind < 0.78))[:, 0]
     out[plain] = torch.rand(len(plain), 3, 1, 1).expand(-1, -1, SIDE, SIDE)
-    for low, high, cells in ((0.74, 0.84, 2), (0.84, 0.92, 5), (0.92, 1.0, 12)):
+    for low, high, cells in ((0.78, 0.88, 2), (0.88, 0.95, 5), (0.95, 1.0, 12)):
         pick = torch.nonzero((kind >= low) & (kind < high))[:, 0]
         spots = torch.rand(len(pick), 3, cells, cells)
         spots = (torch.rand(len(pick), 3, 1, 1) + (spots - 0.5) * torch.rand(len(pick), 1, 1, 1))

@@ -26,7 +26,7 @@ from augment import augment, clean
 from bpe import Tokenizer
 from build_data import TEST, VALIDATION
 from captions import Captions
-from clip import Clip
+from clip import Clip, JOINT
 
 # Drawings that only differ in rendering count as one family.
 FAMILY = {"noto-svg": "noto", "fluent-modern": "fluent", "fluent-flat": "fluent",
@@ -75,6 +75,7 @@ class Trainer:
         torch.manual_seed(args.seed)
         self.rng = np.random.default_rng(args.seed + 1000 * args.rank)
         self.model = Clip(len(tokenizer.vocab), args.drop)
+        self.anchors = torch.nn.Parameter(torch.randn(len(self.captions.classes), JOINT) * 0.05)
         self.average = copy.deepcopy(self.model).eval()
         self.optimiser = torch.optim.AdamW(self.groups(), lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
         self.names = self.captions.names()
@@ -89,6 +90,7 @@ class Trainer:
         for name, value in self.model.named_parameters():
             plain = value.ndim < 2 or "embedding" in name
             (rest if plain else decay).append(value)
+        rest.append(self.anchors)
         return [{"params": decay, "weight_decay": self.args.decay},
                 {"params": rest, "weight_decay": 0.0}]
 
@@ -97,9 +99,9 @@ class Trainer:
         return min(1.0, self.spent / (self.args.minutes * 60))
 
     def rate(self):
-        """Learning rate: linear warm-up over 400 steps, cosine to 1 % over the budget."""
+        """Learning rate: linear warm-up over 200 steps, cosine to 1 % over the budget."""
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress())
-        return self.args.lr * min(1.0, (self.step + 1) / 400) * (0.01 + 0.99 * cosine)
+        return self.args.lr * min(1.0, (self.step + 1) / 200) * (0.01 + 0.99 * cosine)
 
     def batch_classes(self):
         """The next distinct classes of a shuffled pass."""
@@ -111,11 +113,13 @@ class Trainer:
         taken, self.queue = self.queue[:size], self.queue[size:]
         return [c for c in taken if self.pictures.of[c]]
 
-    def kept(self, n):
-        """Which patches each picture keeps; all in the last part of the run."""
+    def kept(self, pixels):
+        """Which patches each picture keeps, rather not blank ones; all late in the run."""
         if self.progress() > self.args.whole_from:
             return None
-        return torch.rand(n, 64).argsort(1)[:, :self.args.keep]
+        patches = pixels[:, 1].reshape(-1, 8, 8, 8, 8).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
+        blank = (patches.amax(2) - patches.amin(2)) < 0.15
+        return (torch.rand(len(pixels), 64) + 0.7 * blank).argsort(1)[:, :self.args.keep]
 
     def refresh_bank(self):
         """Text features of every emoji's name with the present weights."""
@@ -127,14 +131,15 @@ class Trainer:
     def loss(self):
         """One batch: contrastive on its captions, image to all names (whose features are kept from
         a recent step, without gradient), and image to image of the same emoji.  A caption that
-        also holds for another emoji of the batch is neither right nor wrong for it."""
+        also holds for another emoji of the batch is neither right nor wrong for it.  Anchors, one
+        learned vector an emoji that is not shipped, get both towers apart early on."""
         numbers = self.batch_classes()
         index = self.pictures.draw(numbers, 2, self.rng)
         owner = torch.from_numpy(self.pictures.classes[index])
         pixels = augment(self.pictures.raw[torch.from_numpy(index)], self.pictures.flip[owner])
         tokens, words = self.captions.draw(numbers, self.rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            image = self.model.image(pixels, self.kept(len(index)))
+            image = self.model.image(pixels, self.kept(pixels))
             text = self.model.text(tokens)
         scale = self.model.logit_scale.clamp(max=math.log(100)).exp()
         mine = torch.tensor(numbers)[:, None] == owner[None]
@@ -144,18 +149,21 @@ class Trainer:
         to_text = F.cross_entropy(here.t(), place)
         to_image = -(here.log_softmax(1) * mine).sum(1).mean() / 2
         to_name = F.cross_entropy(scale * image @ self.bank.t(), owner)
+        anchors = scale * F.normalize(self.anchors, dim=1).t()
+        anchored = F.cross_entropy(image @ anchors, owner)
+        anchored = anchored + 0.5 * F.cross_entropy(text @ anchors, torch.tensor(numbers))
         near = image @ image.t() / 0.1 - 1e4 * torch.eye(len(image))
         same = (owner[:, None] == owner[None]) & ~torch.eye(len(image), dtype=torch.bool)
         alike = -(near.log_softmax(1) * same).sum(1).mean()
-        self.parts = [float(p) for p in (to_text, to_name, alike)]
-        return 0.5 * (to_text + to_image) + to_name + self.args.alike * alike
+        self.parts = [float(p) for p in (to_text, to_name, anchored)]
+        return 0.5 * (to_text + to_image) + to_name + anchored + self.args.alike * alike
 
     def share(self):
         """Average the gradients over the processes; the first one's clock and stop go to all."""
         if self.args.processes == 1:
             self.spent, self.stop = self.spent + self.took, self.asked
             return
-        grads = [p.grad for p in self.model.parameters()]
+        grads = [p.grad for p in self.model.parameters()] + [self.anchors.grad]
         clock = self.spent + self.took if self.args.rank == 0 else 0.0
         flat = torch.cat([g.reshape(-1) for g in grads]
                          + [torch.tensor([clock, float(self.asked)])])
@@ -202,7 +210,7 @@ class Trainer:
         state = {"average": self.average.state_dict(), "step": self.step, "spent": self.spent,
                  "best": self.best, "args": vars(self.args)}
         if not brief:
-            state.update(model=self.model.state_dict(), optimiser=self.optimiser.state_dict(),
+            state.update(model=self.model.state_dict(), anchors=self.anchors.data, optimiser=self.optimiser.state_dict(),
                          random=torch.get_rng_state(), numpy=self.rng.bit_generator.state,
                          queue=self.queue)
         torch.save(state, path + ".new")
@@ -212,6 +220,7 @@ class Trainer:
         """Continue from a checkpoint."""
         state = torch.load(path)
         self.model.load_state_dict(state["model"])
+        self.anchors.data.copy_(state["anchors"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.spent, self.best = state["step"], state["spent"], state["best"]
@@ -234,7 +243,7 @@ def report(trainer, out):
 
 def show(trainer, usual):
     """One line of progress."""
-    print("step %d, %.1f min, lr %.2e, captions %.3f, names %.3f, alike %.3f, scale %.1f, %.0f "
+    print("step %d, %.1f min, lr %.2e, captions %.3f, names %.3f, anchors %.3f, scale %.1f, %.0f "
           "pictures/s" % (trainer.step, trainer.spent / 60, trainer.rate(), *trainer.parts,
                           float(trainer.model.logit_scale.exp()),
                           2 * trainer.args.classes / usual), flush=True)
@@ -284,12 +293,12 @@ def main():
     parser.add_argument("--data", required=True, help="folder with pictures, classes, vocabulary")
     parser.add_argument("--out", required=True, help="folder for ckpt.pt and best.pt")
     parser.add_argument("--minutes", type=float, default=100, help="computing time, no pauses")
-    parser.add_argument("--classes", type=int, default=128, help="emojis a batch, 2 pictures each")
+    parser.add_argument("--classes", type=int, default=96, help="emojis a batch, 2 pictures each")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.1, help="weight decay")
-    parser.add_argument("--drop", type=float, default=0.1, help="stochastic depth")
-    parser.add_argument("--keep", type=int, default=32, help="patches kept of 64")
-    parser.add_argument("--whole-from", type=float, default=0.85, help="all patches from here")
+    parser.add_argument("--drop", type=float, default=0.05, help="stochastic depth")
+    parser.add_argument("--keep", type=int, default=20, help="patches kept of 64")
+    parser.add_argument("--whole-from", type=float, default=0.88, help="all patches from here")
     parser.add_argument("--alike", type=float, default=0.3, help="weight of image-image loss")
     parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
     parser.add_argument("--check", type=float, default=5, help="minutes between validations")
