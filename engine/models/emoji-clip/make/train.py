@@ -117,7 +117,8 @@ class Trainer:
         """Which patches each picture keeps, rather not blank ones; all late in the run."""
         if self.progress() > self.args.whole_from:
             return None
-        patches = pixels[:, 1].reshape(-1, 8, 8, 8, 8).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
+        patches = pixels[:, 1].reshape(-1, 8, 8, 8, 8).permute(0, 1, 3, 2, 4)
+        patches = patches.flatten(3).flatten(1, 2)
         blank = (patches.amax(2) - patches.amin(2)) < 0.15
         return (torch.rand(len(pixels), 64) + 0.7 * blank).argsort(1)[:, :self.args.keep]
 
@@ -210,7 +211,8 @@ class Trainer:
         state = {"average": self.average.state_dict(), "step": self.step, "spent": self.spent,
                  "best": self.best, "args": vars(self.args)}
         if not brief:
-            state.update(model=self.model.state_dict(), anchors=self.anchors.data, optimiser=self.optimiser.state_dict(),
+            state.update(model=self.model.state_dict(), anchors=self.anchors.data,
+                         optimiser=self.optimiser.state_dict(),
                          random=torch.get_rng_state(), numpy=self.rng.bit_generator.state,
                          queue=self.queue)
         torch.save(state, path + ".new")
