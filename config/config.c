@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum config_type { CONFIG_NUMBER, CONFIG_TEXT, CONFIG_LOG_LEVEL };
+enum config_type { CONFIG_NUMBER, CONFIG_TEXT, CONFIG_CHOICE };
 
 struct config_option {
     const char *name; /* as the flag without its dashes; the variable's name follows from it */
@@ -17,59 +17,73 @@ struct config_option {
     const char *preset;
     uint64_t minimum, maximum; /* of a number */
     const char *help;
+    const char *const *choices; /* of a choice, which is kept as an index; ends with NULL */
 };
 
-#define CONFIG_FIELD(field) offsetof(struct config, field)
+static const char *const config_log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const config_activations[] = {"model", "quick_gelu", "gelu", NULL};
+
+#define CONFIG_ROW(type_, name_, field_, preset_, ...)                                             \
+    {                                                                                              \
+        .type = type_, .name = name_, .offset = offsetof(struct config, field_),                   \
+        .preset = preset_, __VA_ARGS__                                                             \
+    }
+#define CONFIG_NUMBER_ROW(name, field, preset, least, most, text)                                  \
+    CONFIG_ROW(CONFIG_NUMBER, name, field, preset, .minimum = least, .maximum = most, .help = text)
+#define CONFIG_TEXT_ROW(name, field, preset, text)                                                 \
+    CONFIG_ROW(CONFIG_TEXT, name, field, preset, .help = text)
+#define CONFIG_CHOICE_ROW(name, field, preset, list, text)                                         \
+    CONFIG_ROW(CONFIG_CHOICE, name, field, preset, .choices = list, .help = text)
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
 static const struct config_option config_options[] = {
-    {"host", CONFIG_TEXT, CONFIG_FIELD(host), "127.0.0.1", 0, 0, "address or name to listen on"},
-    {"port", CONFIG_NUMBER, CONFIG_FIELD(port), "8080", 0, 65535,
-     "port to listen on; 0 takes any free one, which is printed"},
-    {"model", CONFIG_TEXT, CONFIG_FIELD(model), "engine/models/emoji-clip", 0, 0,
-     "model folder in HuggingFace's layout"},
-    {"threads", CONFIG_NUMBER, CONFIG_FIELD(threads), "0", 0, 64,
-     "worker threads; 0 starts one for each core this process may use"},
-    {"log-level", CONFIG_LOG_LEVEL, CONFIG_FIELD(log_level), "info", 0, 0,
-     "what to log: error, warn, info or debug"},
+    CONFIG_TEXT_ROW("host", host, "127.0.0.1", "address or name to listen on"),
+    CONFIG_NUMBER_ROW("port", port, "8080", 0, 65535,
+                      "port to listen on; 0 takes any free one, which is printed"),
+    CONFIG_TEXT_ROW("model", model, "engine/models/emoji-clip",
+                    "model folder in HuggingFace's layout"),
+    CONFIG_NUMBER_ROW("threads", threads, "0", 0, 64,
+                      "worker threads; 0 starts one for each core this process may use"),
+    CONFIG_CHOICE_ROW("activation", activation, "model", config_activations,
+                      "activation of the model's blocks, where its folder does not say which"),
+    CONFIG_CHOICE_ROW("log-level", log_level, "info", config_log_levels, "what to log"),
 
-    {"max-connections", CONFIG_NUMBER, CONFIG_FIELD(max_connections), "512", 1, 1000000,
-     "connections open at the same time"},
-    {"connection-timeout-s", CONFIG_NUMBER, CONFIG_FIELD(connection_timeout_s), "60", 1, 86400,
-     "seconds of silence after which a connection is closed"},
-    {"max-body-bytes", CONFIG_NUMBER, CONFIG_FIELD(max_body_bytes), "33554432", 1, 2 * GIB,
-     "largest body of a request"},
-    {"body-timeout-ms", CONFIG_NUMBER, CONFIG_FIELD(body_timeout_ms), "60000", 10, 86400000,
-     "time in which a request must have arrived in full"},
-    {"max-buffered-bytes", CONFIG_NUMBER, CONFIG_FIELD(max_buffered_bytes), "536870912", 1,
-     1024 * GIB, "all bodies in memory together; beyond it requests are answered 429"},
+    CONFIG_NUMBER_ROW("max-connections", max_connections, "512", 1, 1000000,
+                      "connections open at the same time"),
+    CONFIG_NUMBER_ROW("connection-timeout-s", connection_timeout_s, "60", 1, 86400,
+                      "seconds of silence after which a connection is closed"),
+    CONFIG_NUMBER_ROW("max-body-bytes", max_body_bytes, "33554432", 1, 2 * GIB,
+                      "largest body of a request"),
+    CONFIG_NUMBER_ROW("body-timeout-ms", body_timeout_ms, "60000", 10, 86400000,
+                      "time in which a request must have arrived in full"),
+    CONFIG_NUMBER_ROW("max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
+                      "all bodies in memory together; beyond it requests are answered 429"),
 
-    {"max-image-pixels", CONFIG_NUMBER, CONFIG_FIELD(max_image_pixels), "50000000", 1, 4 * GIB,
-     "width times height of a picture"},
-    {"max-jpeg-scans", CONFIG_NUMBER, CONFIG_FIELD(max_jpeg_scans), "100", 1, 10000,
-     "scans of a progressive JPEG"},
-    {"max-images-per-request", CONFIG_NUMBER, CONFIG_FIELD(max_images_per_request), "32", 1, 4096,
-     "pictures in one request"},
-    {"max-labels", CONFIG_NUMBER, CONFIG_FIELD(max_labels), "2000", 1, 1000000,
-     "labels in one request"},
-    {"max-label-texts", CONFIG_NUMBER, CONFIG_FIELD(max_label_texts), "20000", 1, 100000000,
-     "labels times sentences in one request"},
-    {"label-cache-bytes", CONFIG_NUMBER, CONFIG_FIELD(label_cache_bytes), "67108864", 0, 64 * GIB,
-     "memory for compiled labels of earlier requests"},
+    CONFIG_NUMBER_ROW("max-image-pixels", max_image_pixels, "50000000", 1, 4 * GIB,
+                      "width times height of a picture"),
+    CONFIG_NUMBER_ROW("max-jpeg-scans", max_jpeg_scans, "100", 1, 10000,
+                      "scans of a progressive JPEG"),
+    CONFIG_NUMBER_ROW("max-images-per-request", max_images_per_request, "32", 1, 4096,
+                      "pictures in one request"),
+    CONFIG_NUMBER_ROW("max-labels", max_labels, "2000", 1, 1000000, "labels in one request"),
+    CONFIG_NUMBER_ROW("max-label-texts", max_label_texts, "20000", 1, 100000000,
+                      "labels times sentences in one request"),
+    CONFIG_NUMBER_ROW("label-cache-bytes", label_cache_bytes, "67108864", 0, 64 * GIB,
+                      "memory for compiled labels of earlier requests"),
 
-    {"max-queue-rows", CONFIG_NUMBER, CONFIG_FIELD(max_queue_rows), "256", 1, 1000000,
-     "pictures that may wait; beyond it requests are answered 429"},
-    {"max-batch-rows", CONFIG_NUMBER, CONFIG_FIELD(max_batch_rows), "8", 1, 1024,
-     "pictures that share one pass through the model"},
-    {"request-timeout-ms", CONFIG_NUMBER, CONFIG_FIELD(request_timeout_ms), "30000", 1, 86400000,
-     "time to answer a request that names no timeout_ms of its own"},
-    {"max-request-timeout-ms", CONFIG_NUMBER, CONFIG_FIELD(max_request_timeout_ms), "120000", 1,
-     86400000, "largest timeout_ms a request may ask for"},
-    {"drain-timeout-ms", CONFIG_NUMBER, CONFIG_FIELD(drain_timeout_ms), "10000", 0, 86400000,
-     "time to finish what is in flight after SIGTERM or SIGINT"},
+    CONFIG_NUMBER_ROW("max-queue-rows", max_queue_rows, "256", 1, 1000000,
+                      "pictures that may wait; beyond it requests are answered 429"),
+    CONFIG_NUMBER_ROW("max-batch-rows", max_batch_rows, "8", 1, 1024,
+                      "pictures that share one pass through the model"),
+    CONFIG_NUMBER_ROW("request-timeout-ms", request_timeout_ms, "30000", 1, 86400000,
+                      "time to answer a request that names no timeout_ms of its own"),
+    CONFIG_NUMBER_ROW("max-request-timeout-ms", max_request_timeout_ms, "120000", 1, 86400000,
+                      "largest timeout_ms a request may ask for"),
+    CONFIG_NUMBER_ROW("drain-timeout-ms", drain_timeout_ms, "10000", 0, 86400000,
+                      "time to finish what is in flight after SIGTERM or SIGINT"),
 };
 
 enum { CONFIG_OPTION_COUNT = sizeof config_options / sizeof config_options[0] };
@@ -89,17 +103,27 @@ static enum status config_set_number(uint64_t *field, const struct config_option
     return STATUS_OK;
 }
 
-static enum status config_set_log_level(uint64_t *field, const char *value, const char *source,
-                                        struct fail *why)
+/* "error, warn, info, debug" into out [capacity]; returns out. */
+static char *config_list_choices(const struct config_option *option, char *out, size_t capacity)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (uint64_t level = LOG_ERROR; level <= LOG_DEBUG; level++)
-        if (!strcmp(value, names[level])) {
-            *field = level;
+    size_t used = 0;
+    out[0] = '\0';
+    for (const char *const *choice = option->choices; *choice && used < capacity; choice++)
+        used += (size_t)snprintf(out + used, capacity - used, "%s%s", used ? ", " : "", *choice);
+    return out;
+}
+
+static enum status config_set_choice(uint64_t *field, const struct config_option *option,
+                                     const char *value, const char *source, struct fail *why)
+{
+    char list[128];
+    for (uint64_t i = 0; option->choices[i]; i++)
+        if (!strcmp(value, option->choices[i])) {
+            *field = i;
             return STATUS_OK;
         }
-    return status_fail(why, STATUS_INVALID, "%s: \"%s\" is not error, warn, info or debug", source,
-                       value);
+    return status_fail(why, STATUS_INVALID, "%s: \"%s\" is none of %s", source, value,
+                       config_list_choices(option, list, sizeof list));
 }
 
 static enum status config_set(struct config *config, const struct config_option *option,
@@ -109,8 +133,8 @@ static enum status config_set(struct config *config, const struct config_option 
     switch (option->type) {
     case CONFIG_NUMBER:
         return config_set_number((uint64_t *)field, option, value, source, why);
-    case CONFIG_LOG_LEVEL:
-        return config_set_log_level((uint64_t *)field, value, source, why);
+    case CONFIG_CHOICE:
+        return config_set_choice((uint64_t *)field, option, value, source, why);
     case CONFIG_TEXT:
         break;
     }
@@ -205,15 +229,17 @@ void config_print_help(FILE *stream)
 {
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
         const struct config_option *option = &config_options[i];
-        char variable[64];
+        char variable[64], list[128];
         config_variable_name(option, variable, sizeof variable);
         fprintf(stream, "  --%s %s\n", option->name,
                 option->type == CONFIG_NUMBER ? "N"
                 : option->type == CONFIG_TEXT ? "TEXT"
-                                              : "LEVEL");
+                                              : "NAME");
         fprintf(stream, "      %s\n      default %s", option->help, option->preset);
         if (option->type == CONFIG_NUMBER)
             fprintf(stream, ", from %" PRIu64 " to %" PRIu64, option->minimum, option->maximum);
+        else if (option->type == CONFIG_CHOICE)
+            fprintf(stream, ", one of %s", config_list_choices(option, list, sizeof list));
         fprintf(stream, "; environment %s\n", variable);
     }
 }

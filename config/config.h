@@ -17,13 +17,16 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 
+enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_GELU };
+
 /* Texts belong to the command line, the environment or the table: never freed. */
 struct config {
     const char *host;
     uint64_t port;
     const char *model;
     uint64_t threads;
-    uint64_t log_level; /* enum log_level */
+    uint64_t activation; /* enum config_activation */
+    uint64_t log_level;  /* enum log_level */
 
     uint64_t max_connections;
     uint64_t connection_timeout_s;

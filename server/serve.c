@@ -69,8 +69,13 @@ static enum status serve_open_model(struct serve *serve, struct fail *why)
 {
     struct service *service = &serve->service;
     const struct config *config = &serve->config;
-    enum status status =
-        engine_open(config->model, &(struct engine_options){0}, &service->engine, why);
+    static const char *const activations[] = {
+        [CONFIG_ACTIVATION_OF_MODEL] = NULL,
+        [CONFIG_QUICK_GELU] = "quick_gelu",
+        [CONFIG_GELU] = "gelu",
+    };
+    const struct engine_options options = {.activation = activations[config->activation]};
+    enum status status = engine_open(config->model, &options, &service->engine, why);
     if (!status)
         status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
     if (!status)

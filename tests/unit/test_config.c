@@ -22,6 +22,10 @@ static void test_defaults(void **state)
     assert_int_equal(config.max_body_bytes, 32 << 20);
     assert_int_equal(config.request_timeout_ms, 30000);
     assert_int_equal(config.log_level, LOG_INFO);
+    assert_int_equal(config.activation, CONFIG_ACTIVATION_OF_MODEL);
+    unit_assert_ok(LOAD(&config, &why, "--activation=gelu", "--log-level", "debug"), why);
+    assert_int_equal(config.activation, CONFIG_GELU);
+    assert_int_equal(config.log_level, LOG_DEBUG);
 }
 
 static void test_flag_beats_environment_beats_default(void **state)
@@ -66,7 +70,9 @@ static void test_mistakes(void **state)
     unit_assert_fails(LOAD(&config, &why, "port"), STATUS_INVALID, why, "unexpected");
     unit_assert_fails(LOAD(&config, &why, "--"), STATUS_INVALID, why, "--");
     unit_assert_fails(LOAD(&config, &why, "--log-level", "INFO"), STATUS_INVALID, why,
-                      "error, warn, info or debug");
+                      "none of error, warn, info, debug");
+    unit_assert_fails(LOAD(&config, &why, "--activation", "relu"), STATUS_INVALID, why,
+                      "none of model, quick_gelu, gelu");
     unit_assert_fails(LOAD(&config, &why, "--request-timeout-ms", "200000"), STATUS_INVALID, why,
                       "--max-request-timeout-ms (120000)");
 }
