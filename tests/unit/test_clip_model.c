@@ -570,6 +570,31 @@ static void test_folder(void **state)
     clip_model_destroy(NULL);
 }
 
+/* As timm publishes: its own vision tower as model.safetensors, with a config of its own. */
+static void test_open_clip_files_come_first(void **state)
+{
+    (void)state;
+    struct clip_model *model;
+    struct parts *parts = open_parts("same_open_clip", false);
+    char from[128], to[128];
+    write_model(parts, NULL);
+    path_of(parts, "model.safetensors", from);
+    path_of(parts, "open_clip_model.safetensors", to);
+    assert_int_equal(rename(from, to), 0);
+    write_text(parts, "model.safetensors", "no CLIP model");
+    write_text(parts, "config.json", "{\"architecture\":\"vit_base_patch16_clip_224\"}");
+    expect_refused(parts, STATUS_LIMIT, "/model.safetensors: header length");
+    write_text(parts, "open_clip_config.json",
+               "{\"model_cfg\":{\"vision_cfg\":{\"head_width\":8},\"text_cfg\":{\"heads\":3}}}");
+    expect_model(parts, -1, &model);
+    assert_int_equal(model->geometry.text.heads, 3);
+    clip_model_destroy(model);
+    remove_file(parts, "open_clip_model.safetensors");
+    expect_refused(parts, STATUS_LIMIT, "/model.safetensors: header length");
+    remove_file(parts, "open_clip_config.json");
+    close_parts(parts);
+}
+
 int main(void)
 {
     log_set_level(LOG_DEBUG);
@@ -589,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_config_is_checked),
         cmocka_unit_test(test_config_is_used),
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_open_clip_files_come_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
