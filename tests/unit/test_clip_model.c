@@ -2,6 +2,7 @@
  * changing one thing. What a good model computes is in test_towers.c. */
 #include "tests/unit/unit.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -357,18 +358,48 @@ static void test_patches_must_be_square_and_rgb(void **state)
     close_parts(parts);
 }
 
-static void test_extra_tensors_are_ignored(void **state)
+/* Loads while standard error goes to a file, whose text goes into out_log. */
+static void expect_model_logging(const struct parts *parts, struct clip_model **out,
+                                 struct buf *out_log)
+{
+    char path[128];
+    struct fail why;
+    path_of(parts, "log", path);
+    int before = dup(STDERR_FILENO), file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    assert_true(before >= 0 && file >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    enum status status = clip_model_load(parts->folder, NULL, out, &why);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(file);
+    unit_assert_ok(status, why);
+    out_log->size = 0;
+    unit_assert_ok(buf_read_file(out_log, path, &why), why);
+    remove_file(parts, "log");
+}
+
+static void test_extra_tensors_are_ignored_with_a_warning(void **state)
 {
     (void)state;
+    static const char *const buffers[] = {"input_resolution", "context_length", "vocab_size",
+                                          "logit_bias"};
     struct clip_model *plain, *with_extra;
+    struct buf log;
+    buf_init(&log, MOST_FILE_BYTES);
     struct parts *parts = open_parts("same_huggingface", true);
+    for (size_t i = 0; i < UNIT_COUNT(buffers); i++)
+        add(parts, buffers[i], 0, 1);
     write_model(parts, NULL);
-    expect_model(parts, -1, &plain);
+    log_set_level(LOG_WARN);
+    expect_model_logging(parts, &plain, &log);
+    assert_int_equal(log.size, 0);
     add(parts, "vision_model.head.weight", 1, 5);
-    add(parts, "logit_bias", 0, 1);
     write_model(parts, NULL);
-    expect_model(parts, -1, &with_extra);
+    expect_model_logging(parts, &with_extra, &log);
+    assert_non_null(strstr(log.data, "ignored tensors that CLIP does not use: 1, the first is "
+                                     "vision_model.head.weight"));
     assert_int_equal(plain->parameters, with_extra->parameters);
+    log_set_level(LOG_DEBUG);
+    buf_finish(&log);
     clip_model_destroy(plain);
     clip_model_destroy(with_extra);
     close_parts(parts);
@@ -607,7 +638,7 @@ int main(void)
         cmocka_unit_test(test_projection_of_the_other_layout),
         cmocka_unit_test(test_positions_must_be_square),
         cmocka_unit_test(test_patches_must_be_square_and_rgb),
-        cmocka_unit_test(test_extra_tensors_are_ignored),
+        cmocka_unit_test(test_extra_tensors_are_ignored_with_a_warning),
         cmocka_unit_test(test_variants_are_refused),
         cmocka_unit_test(test_blocks_are_counted),
         cmocka_unit_test(test_logit_scale),
