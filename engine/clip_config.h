@@ -25,7 +25,7 @@ struct clip_config {
     double layer_norm_epsilon; /* 0: not stated */
 };
 
-/* A file that does not exist states nothing. activation: -1, or the caller's own choice, which is
+/* A file that does not exist states nothing; one over 1 MiB is STATUS_LIMIT. activation: -1, or the caller's own choice, which is
  * then taken over without a look at what the file says. Errors name the file and the key. */
 enum status clip_config_load(const char *path, int activation, struct clip_config *out,
                              struct fail *why);

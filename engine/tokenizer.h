@@ -27,7 +27,7 @@
 struct tokenizer;
 
 /* From tokenizer.json in the folder or, if there is none, vocab.json and merges.txt. Each file may
- * have 64 MiB. The model and the special tokens are read and checked; the rest of tokenizer.json
+ * have 16 MiB. The model and the special tokens are read and checked; the rest of tokenizer.json
  * (normaliser, splitting pattern, other added tokens) is not: it is CLIP's, built in. */
 enum status tokenizer_load(const char *model_dir, struct tokenizer **out, struct fail *why);
 

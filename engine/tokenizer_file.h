@@ -15,7 +15,8 @@
 /* Ids are below this. */
 #define TOKENIZER_FILE_MAX_IDS ((size_t)1 << 24)
 
-#define TOKENIZER_FILE_MAX_BYTES ((size_t)64 << 20)
+/* Of each file. CLIP's own take at most 3.6 MB. */
+#define TOKENIZER_FILE_MAX_BYTES ((size_t)16 << 20)
 
 struct tokenizer_file {
     int32_t start_of_text, end_of_text;

@@ -359,6 +359,26 @@ static void truncated_files_are_refused(void **state)
     buf_finish(&json);
 }
 
+static void files_over_the_limit_are_refused(void **state)
+{
+    (void)state;
+    static const size_t limit = (size_t)16 << 20;
+    char folder[] = "/tmp/test_tokenizer.XXXXXX", path[512];
+    struct fail why = {0};
+    struct tokenizer *tokenizer = NULL;
+    assert_non_null(mkdtemp(folder));
+    write_file(folder, "tokenizer.json", "", 0);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(truncate(path, (off_t)limit), 0);
+    assert_int_equal(tokenizer_load(folder, &tokenizer, &why), STATUS_FORMAT);
+    assert_int_equal(truncate(path, (off_t)limit + 1), 0);
+    assert_int_equal(tokenizer_load(folder, &tokenizer, &why), STATUS_LIMIT);
+    assert_non_null(strstr(why.message, "16777216"));
+    assert_null(tokenizer);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void deep_nesting_is_refused(void **state)
 {
     (void)state;
@@ -413,6 +433,7 @@ int main(void)
         cmocka_unit_test(broken_json_is_refused_by_name),
         cmocka_unit_test(broken_merges_are_refused_by_line),
         cmocka_unit_test(truncated_files_are_refused),
+        cmocka_unit_test(files_over_the_limit_are_refused),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(long_names_are_cut_between_characters),
         cmocka_unit_test(clip_vocabulary_gives_clip_ids),
