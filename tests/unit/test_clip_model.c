@@ -442,6 +442,40 @@ static void test_blocks_are_counted(void **state)
     close_parts(parts);
 }
 
+static void lengthen(struct parts *parts, const char *name, size_t rows)
+{
+    struct entry *entry = find(parts, name);
+    free(entry->data);
+    entry->bytes = rows * (entry->bytes / entry->shape[0]);
+    entry->data = calloc(entry->bytes, 1);
+    entry->shape[0] = rows;
+    write_model(parts, NULL);
+}
+
+#define ATTENTION(vision, text)                                                                    \
+    "{\"vision_config\":{\"num_attention_heads\":" vision "},"                                     \
+    "\"text_config\":{\"num_attention_heads\":" text "}}"
+
+/* The file is small, but a session would need memory for every pair of tokens in every head. */
+static void test_attention_is_bounded(void **state)
+{
+    (void)state;
+    struct clip_model *model;
+    struct parts *parts = open_parts("same_huggingface", false);
+    lengthen(parts, "vision_model.embeddings.position_embedding.weight", 1 + 64 * 64);
+    write_text(parts, "config.json", ATTENTION("16", "3"));
+    expect_refused(parts, STATUS_LIMIT,
+                   "16 attention heads over 4097 tokens in the vision tower; heads times tokens "
+                   "squared must be at most 268435456");
+    write_text(parts, "config.json", ATTENTION("8", "3"));
+    expect_model(parts, -1, &model);
+    clip_model_destroy(model);
+    lengthen(parts, "text_model.embeddings.position_embedding.weight", 4000);
+    write_text(parts, "config.json", ATTENTION("8", "24"));
+    expect_refused(parts, STATUS_LIMIT, "24 attention heads over 4000 tokens in the text tower");
+    close_parts(parts);
+}
+
 static void test_logit_scale(void **state)
 {
     (void)state;
@@ -641,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_extra_tensors_are_ignored_with_a_warning),
         cmocka_unit_test(test_variants_are_refused),
         cmocka_unit_test(test_blocks_are_counted),
+        cmocka_unit_test(test_attention_is_bounded),
         cmocka_unit_test(test_logit_scale),
         cmocka_unit_test(test_config_is_checked),
         cmocka_unit_test(test_config_is_used),
