@@ -9,6 +9,8 @@
 
 enum { CLIP_CONFIG_MAX_BYTES = 1 << 20, CLIP_CONFIG_MAX_NUMBER = 1 << 30 };
 
+static const double clip_config_default_epsilon = 1e-5;
+
 /* Where in the file a number stands and where in struct clip_config it goes. */
 struct clip_config_field {
     const char *path; /* "key" or "section.key" */
@@ -84,12 +86,15 @@ static enum status clip_config_read_numbers(const json_t *root,
     return STATUS_OK;
 }
 
-static enum status clip_config_read_activation(const json_t *root, const char *path, int *out,
-                                               struct fail *why)
+/* A tower that is described but does not say has HuggingFace's default. */
+static enum status clip_config_read_activation(const json_t *root, const char *section,
+                                               const char *path, int *out, struct fail *why)
 {
     const json_t *found = clip_config_find(root, path);
-    if (!found)
+    if (!found) {
+        *out = clip_config_find(root, section) ? CLIP_MODEL_QUICK_GELU : -1;
         return STATUS_OK;
+    }
     const char *name = json_string_value(found);
     for (int i = CLIP_MODEL_QUICK_GELU; name && i <= CLIP_MODEL_GELU; i++) {
         if (!strcmp(name, clip_model_activation_name((enum clip_model_activation)i))) {
@@ -106,32 +111,56 @@ static enum status clip_config_read_activations(const json_t *root, struct clip_
                                                 struct fail *why)
 {
     int vision = -1, text = -1;
-    enum status status =
-        clip_config_read_activation(root, "vision_config.hidden_act", &vision, why);
+    enum status status = clip_config_read_activation(root, "vision_config",
+                                                     "vision_config.hidden_act", &vision, why);
     if (!status)
-        status = clip_config_read_activation(root, "text_config.hidden_act", &text, why);
+        status =
+            clip_config_read_activation(root, "text_config", "text_config.hidden_act", &text, why);
     if (status)
         return status;
     if (vision >= 0 && text >= 0 && vision != text)
         return status_fail(why, STATUS_UNSUPPORTED,
-                           "vision_config.hidden_act is \"%s\" and text_config.hidden_act \"%s\"; "
-                           "towers with different activations are not supported",
+                           "vision_config.hidden_act is \"%s\" and text_config.hidden_act \"%s\" "
+                           "(quick_gelu where it is left out); towers with different activations "
+                           "are not supported",
                            clip_model_activation_name((enum clip_model_activation)vision),
                            clip_model_activation_name((enum clip_model_activation)text));
     out->activation = vision >= 0 ? vision : text;
     return STATUS_OK;
 }
 
-static enum status clip_config_read_epsilon(const json_t *root, const char *path, double *out,
-                                            struct fail *why)
+static enum status clip_config_read_epsilon(const json_t *root, const char *section,
+                                            const char *path, double *out, struct fail *why)
 {
     const json_t *found = clip_config_find(root, path);
-    if (!found)
+    if (!found) {
+        *out = clip_config_find(root, section) ? clip_config_default_epsilon : 0;
         return STATUS_OK;
+    }
     double value = json_number_value(found);
     if (!(value >= 1e-12 && value <= 1))
         return status_fail(why, STATUS_INVALID, "%s is not a number from 1e-12 to 1", path);
     *out = value;
+    return STATUS_OK;
+}
+
+static enum status clip_config_read_epsilons(const json_t *root, const char *vision_section,
+                                             const char *vision_path, const char *text_section,
+                                             const char *text_path, struct clip_config *out,
+                                             struct fail *why)
+{
+    double vision = 0, text = 0;
+    enum status status = clip_config_read_epsilon(root, vision_section, vision_path, &vision, why);
+    if (!status)
+        status = clip_config_read_epsilon(root, text_section, text_path, &text, why);
+    if (status)
+        return status;
+    if (vision > 0 && text > 0 && vision != text)
+        return status_fail(why, STATUS_UNSUPPORTED,
+                           "%s is %g and %s %g (%g where it is left out); towers with different "
+                           "ones are not supported",
+                           vision_path, vision, text_path, text, clip_config_default_epsilon);
+    out->layer_norm_epsilon = vision > 0 ? vision : text;
     return STATUS_OK;
 }
 
@@ -143,20 +172,10 @@ static enum status clip_config_read_huggingface(const json_t *root, struct clip_
         sizeof clip_config_huggingface / sizeof *clip_config_huggingface, out, why);
     if (!status && out->activation < 0)
         status = clip_config_read_activations(root, out, why);
-    double vision = 0, text = 0;
-    if (!status)
-        status = clip_config_read_epsilon(root, "vision_config.layer_norm_eps", &vision, why);
-    if (!status)
-        status = clip_config_read_epsilon(root, "text_config.layer_norm_eps", &text, why);
-    if (status)
-        return status;
-    if (vision > 0 && text > 0 && vision != text)
-        return status_fail(why, STATUS_UNSUPPORTED,
-                           "vision_config.layer_norm_eps is %g and text_config.layer_norm_eps %g; "
-                           "towers with different ones are not supported",
-                           vision, text);
-    out->layer_norm_epsilon = vision > 0 ? vision : text;
-    return STATUS_OK;
+    return status
+               ? status
+               : clip_config_read_epsilons(root, "vision_config", "vision_config.layer_norm_eps",
+                                           "text_config", "text_config.layer_norm_eps", out, why);
 }
 
 static enum status clip_config_read_open_clip(const json_t *model, struct clip_config *out,

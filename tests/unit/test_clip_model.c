@@ -546,6 +546,15 @@ static void test_config_is_checked(void **state)
          "text_config.layer_norm_eps is not a number from"},
         {"{\"text_config\":{\"layer_norm_eps\":1e-6},\"vision_config\":{\"layer_norm_eps\":1e-5}}",
          STATUS_UNSUPPORTED, "vision_config.layer_norm_eps is 1e-05 and"},
+        {"{\"vision_config\":{\"hidden_act\":\"gelu\"},\"text_config\":{}}", STATUS_UNSUPPORTED,
+         "vision_config.hidden_act is \"gelu\" and text_config.hidden_act \"quick_gelu\" (quick"},
+        {"{\"vision_config\":{\"hidden_act\":null},\"text_config\":{\"hidden_act\":\"gelu\"}}",
+         STATUS_UNSUPPORTED,
+         "vision_config.hidden_act is \"quick_gelu\" and text_config.hidden_act"},
+        {"{\"vision_config\":{\"layer_norm_eps\":1e-3},\"text_config\":{}}", STATUS_UNSUPPORTED,
+         "vision_config.layer_norm_eps is 0.001 and text_config.layer_norm_eps 1e-05 (1e-05 where"},
+        {"{\"vision_config\":{},\"text_config\":{\"layer_norm_eps\":1e-3}}", STATUS_UNSUPPORTED,
+         "vision_config.layer_norm_eps is 1e-05 and text_config.layer_norm_eps 0.001"},
         {"{}", STATUS_INVALID, "the vision width of 16 is no multiple of 64"},
         {"{\"vision_config\":{\"num_attention_heads\":1}}", STATUS_INVALID,
          "the text width of 24 is no multiple of 64"},
@@ -588,14 +597,17 @@ static void test_config_is_used(void **state)
     struct parts *parts = open_parts("same_huggingface", false);
     write_model(parts, NULL);
     check_config(parts, HEADS("", ""), -1, CLIP_MODEL_QUICK_GELU, 1e-5);
-    check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ""), -1, CLIP_MODEL_GELU, 1e-5);
-    check_config(parts, HEADS("", ",\"hidden_act\":\"gelu\""), -1, CLIP_MODEL_GELU, 1e-5);
+    check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ",\"hidden_act\":\"gelu\""), -1,
+                 CLIP_MODEL_GELU, 1e-5);
+    check_config(parts, HEADS(",\"hidden_act\":\"quick_gelu\"", ""), -1, CLIP_MODEL_QUICK_GELU,
+                 1e-5);
     check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ""), CLIP_MODEL_QUICK_GELU,
                  CLIP_MODEL_QUICK_GELU, 1e-5);
     check_config(parts, HEADS(",\"hidden_act\":\"relu\"", ""), CLIP_MODEL_GELU, CLIP_MODEL_GELU,
                  1e-5);
-    check_config(parts, HEADS(",\"hidden_act\":null", ",\"layer_norm_eps\":1e-3"), -1,
-                 CLIP_MODEL_QUICK_GELU, 1e-3);
+    check_config(parts,
+                 HEADS(",\"hidden_act\":null,\"layer_norm_eps\":1e-3", ",\"layer_norm_eps\":1e-3"),
+                 -1, CLIP_MODEL_QUICK_GELU, 1e-3);
     check_config(parts,
                  "{\"model_cfg\":{\"vision_cfg\":{\"head_width\":8},\"text_cfg\":{\"heads\":3}}}",
                  -1, CLIP_MODEL_GELU, 1e-5);
