@@ -3,7 +3,7 @@
  * lower case of each character (full mapping, no final-sigma rule), the CLIP pattern
  * (contractions, letter runs, single digits, other runs; white space only separates), bytes to a
  * printable alphabet, merges inside each piece with `</w>` at its end; start of text first, end of
- * text last. A symbol that is not in the vocabulary becomes end of text.
+ * text last. The vocabulary must have the symbols of all bytes, so no symbol is unknown.
  *
  * Two differences. Text that spells a special token ("<|endoftext|>") is ordinary text, on purpose.
  * And NFC here knows the combining marks that Unicode added after 9.0, which matters only where
