@@ -28,7 +28,7 @@ enum clip_model_layout { CLIP_MODEL_HUGGINGFACE, CLIP_MODEL_OPENAI, CLIP_MODEL_O
 
 struct clip_model_tower {
     size_t width;
-    size_t heads; /* width / 64 unless config.json says otherwise */
+    size_t heads; /* as the config says or implies, else width / 64 */
     size_t blocks;
     size_t mlp_width;
 };
