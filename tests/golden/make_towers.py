@@ -196,15 +196,9 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 
 def tensor_bytes(tensor):
-<<<<<<< HEAD
     if tensor.dtype == torch.bfloat16:  # which numpy does not know
         tensor = tensor.view(torch.int16)
     return tensor.contiguous().numpy().tobytes()
-=======
-    tensor = tensor.contiguous()
-    bits = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
-    return bits.numpy().tobytes()
->>>>>>> infra
 
 
 def write_safetensors(path, tensors, metadata=None):
@@ -286,17 +280,10 @@ def attention(x, weights, prefix, heads, causal):
 
 def block(x, weights, prefix, heads, act, causal):
     x = x + attention(layer_norm(x, weights, prefix + "ln_1"), weights, prefix, heads, causal)
-<<<<<<< HEAD
     hidden = layer_norm(x, weights, prefix + "ln_2") @ weights[prefix + "mlp.c_fc.weight"].T
     hidden = activate(hidden + weights[prefix + "mlp.c_fc.bias"], act)
     return x + hidden @ weights[prefix + "mlp.c_proj.weight"].T + \
         weights[prefix + "mlp.c_proj.bias"]
-=======
-    mlp = prefix + "mlp."
-    hidden = activate(layer_norm(x, weights, prefix + "ln_2") @
-                      weights[mlp + "c_fc.weight"].T + weights[mlp + "c_fc.bias"], act)
-    return x + hidden @ weights[mlp + "c_proj.weight"].T + weights[mlp + "c_proj.bias"]
->>>>>>> infra
 
 
 def unit(x):
