@@ -74,6 +74,10 @@ enum status engine_session_create(struct engine *engine, size_t max_images,
                                   struct engine_session **out, struct fail *why);
 void engine_session_destroy(struct engine_session *session);
 
+/* stop(argument) is asked before every pass of a long call (texts, labels); once it is true the
+ * call fails with STATUS_CANCELLED. NULL takes it away. stop may read what other threads write. */
+void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument);
+
 /* ---- Pictures ---- */
 
 struct engine_image_limits {
@@ -96,7 +100,8 @@ enum status engine_decode(const struct engine *engine, const uint8_t *bytes, siz
                           struct engine_image_info *out_info, struct fail *why);
 
 /* pixels [count, 3, image_size, image_size] -> out_features [count, joint_width], unit length.
- * count <= the session's max_images. */
+ * count <= the session's max_images. STATUS_INVALID, with undefined features, if the model's
+ * numbers overflow. */
 enum status engine_embed_images(struct engine_session *session, const float *pixels, size_t count,
                                 float *out_features, struct fail *why);
 
