@@ -65,7 +65,7 @@ SYSTEM_HEADERS = set(
     cpuid.h immintrin.h
     """.split()
 )
-SYSTEM_FOLDERS = ("sys/", "linux/")
+SYSTEM_FOLDERS = ("sys/", "linux/", "sanitizer/")
 
 ENDS_THE_PROCESS = re.compile(r"\b(assert|abort|exit|_exit|_Exit|quick_exit)\s*\(")
 MAY_END_THE_PROCESS = ("server/main.c", "tests/")
