@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 /* Bytes of the well-formed character at `at`, which has `left` bytes; 0 if there is none. Looks no
- * further than the first byte that does not fit: in a NUL-terminated text `left` may be SIZE_MAX. */
+ * further than the first byte that does not fit: in a NUL-terminated text `left` may be SIZE_MAX.
+ */
 size_t utf8_length(const unsigned char *at, size_t left);
 
 /* The code point of the well-formed character of `length` bytes at `at`. */
