@@ -10,6 +10,7 @@
 #include "engine/clip_model.h"
 #include "engine/cores.h"
 #include "engine/image.h"
+#include "engine/label_list.h"
 #include "engine/labels.h"
 #include "engine/parallel.h"
 #include "engine/preprocess.h"
@@ -35,6 +36,7 @@ struct engine {
     struct parallel_team *team;
     struct block_setting vision, text;
     struct engine_info info;
+    char *folder;
     char name[256];
     char backend[128];
 };
@@ -160,7 +162,10 @@ enum status engine_open(const char *model_dir, const struct engine_options *opti
     if (!engine)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for an engine");
     gemm_start();
-    enum status status = engine_load(engine, model_dir, options, why);
+    engine->folder = mem_copy_text(model_dir, strlen(model_dir));
+    enum status status = engine->folder
+                             ? engine_load(engine, model_dir, options, why)
+                             : status_fail(why, STATUS_NO_MEMORY, "no memory for an engine");
     if (status) {
         engine_close(engine);
         return status;
@@ -178,6 +183,7 @@ void engine_close(struct engine *engine)
     parallel_destroy(engine->team);
     tokenizer_destroy(engine->tokenizer);
     clip_model_destroy(engine->model);
+    free(engine->folder);
     free(engine);
 }
 
@@ -358,6 +364,12 @@ static enum status engine_embed_label_texts(void *session, const char *const *te
                                             float *out_features, struct fail *why)
 {
     return engine_embed_texts(session, texts, count, out_features, why);
+}
+
+enum status engine_default_labels(const struct engine *engine, struct engine_label_list *out,
+                                  struct fail *why)
+{
+    return label_list_load(engine->folder, out, why);
 }
 
 enum status engine_labels_compile(struct engine_session *session, const char *const *names,
