@@ -5,8 +5,9 @@
  * with attention scale 1/sqrt(width / heads) and, in the text tower, a causal mask.
  *
  * Rows of several sequences stand one after the other in x; a sequence attends to itself only, so
- * lengths may differ and no padding is needed. Heavy steps are shared with idle threads; results do
- * not depend on how many there are.
+ * lengths may differ and no padding is needed. Heavy steps are shared with idle threads, in parts
+ * that follow from the shapes and `ways` alone: the bits of a result do not depend on who is idle.
+ * They may depend on the rows that are computed together, in the last places.
  */
 #ifndef ENGINE_BLOCK_H
 #define ENGINE_BLOCK_H
@@ -22,7 +23,7 @@
 /* What the operations of a tower need and no input changes. */
 struct block_setting {
     struct parallel_team *team;
-    size_t ways; /* in how many parts to share a product: the cores of the machine, at least 1 */
+    size_t ways; /* in how many parts to share a product at most, at least 1 */
     const struct kernels *kernels;
     const struct clip_model_tower *tower;
     enum clip_model_activation activation;
@@ -52,9 +53,9 @@ void block_forward(const struct block_setting *setting, const struct clip_model_
                    const struct block_sequences *sequences, const struct block_scratch *scratch,
                    float *x);
 
-/* The last block where only one row of each sequence is read: the same values as block_forward
- * would leave in row starts[i] + (last ? length - 1 : 0), in out [sequences, width], at the cost of
- * keys and values for all rows and the rest for one. x is left as it is. */
+/* The last block where only one row of each sequence is read: what block_forward would
+ * leave (but for rounding) in row starts[i] + (last ? length - 1 : 0), in out [sequences, width],
+ * at the cost of keys and values for all rows and the rest for one. x is left as it is. */
 void block_forward_readout(const struct block_setting *setting,
                            const struct clip_model_block *block,
                            const struct block_sequences *sequences,

@@ -5,15 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CORES_PATH_SIZE = 4096 };
+enum { CORES_PATH_SIZE = 4096, CORES_MOST = 1 << 16 };
 
+/* The kernel refuses a set smaller than its own, whose size it does not tell. */
 static size_t cores_in_affinity(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set))
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count > 0 ? (size_t)count : 1;
+    for (int most = CPU_SETSIZE; most <= CORES_MOST; most *= 2) {
+        cpu_set_t *set = CPU_ALLOC(most);
+        size_t size = CPU_ALLOC_SIZE(most);
+        int count = set && !sched_getaffinity(0, size, set) ? CPU_COUNT_S(size, set) : 0;
+        CPU_FREE(set);
+        if (count > 0)
+            return (size_t)count;
+    }
+    return 1;
 }
 
 static bool cores_read_line(const char *path, char *line, int size)

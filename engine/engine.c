@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "engine/clip_model.h"
 #include "engine/cores.h"
 #include "engine/image.h"
+#include "engine/label_list.h"
 #include "engine/labels.h"
 #include "engine/parallel.h"
 #include "engine/preprocess.h"
@@ -20,7 +22,11 @@
  * near the caches. */
 enum { ENGINE_TEXT_ROWS = 1024 };
 
-const struct engine_image_limits engine_image_default_limits = {.max_pixels = 64 * 1000 * 1000,
+/* In how many parts a product is shared at most. Not the number of cores, so that a model gives the
+ * same bits wherever the same instructions run. */
+enum { ENGINE_WAYS = 8 };
+
+const struct engine_image_limits engine_image_default_limits = {.max_pixels = 50 * 1000 * 1000,
                                                                 .max_jpeg_scans = 100};
 
 struct engine {
@@ -30,12 +36,15 @@ struct engine {
     struct parallel_team *team;
     struct block_setting vision, text;
     struct engine_info info;
+    char *folder;
     char name[256];
     char backend[128];
 };
 
 struct engine_session {
     struct engine *engine;
+    bool (*stop)(void *); /* NULL: nothing ends a call early */
+    void *stop_argument;
     size_t max_images;
     struct arena arena;
     size_t max_text_rows;
@@ -136,7 +145,7 @@ static void engine_set_towers(struct engine *engine)
 {
     const struct clip_model_geometry *geometry = &engine->model->geometry;
     struct block_setting common = {.team = engine->team,
-                                   .ways = cores_available(),
+                                   .ways = ENGINE_WAYS,
                                    .kernels = kernels_best(),
                                    .activation = geometry->activation,
                                    .epsilon = geometry->layer_norm_epsilon};
@@ -153,7 +162,10 @@ enum status engine_open(const char *model_dir, const struct engine_options *opti
     if (!engine)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for an engine");
     gemm_start();
-    enum status status = engine_load(engine, model_dir, options, why);
+    engine->folder = mem_copy_text(model_dir, strlen(model_dir));
+    enum status status = engine->folder
+                             ? engine_load(engine, model_dir, options, why)
+                             : status_fail(why, STATUS_NO_MEMORY, "no memory for an engine");
     if (status) {
         engine_close(engine);
         return status;
@@ -171,6 +183,7 @@ void engine_close(struct engine *engine)
     parallel_destroy(engine->team);
     tokenizer_destroy(engine->tokenizer);
     clip_model_destroy(engine->model);
+    free(engine->folder);
     free(engine);
 }
 
@@ -232,6 +245,29 @@ void engine_session_destroy(struct engine_session *session)
     free(session);
 }
 
+void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument)
+{
+    session->stop = stop;
+    session->stop_argument = argument;
+}
+
+/* Finite weights can still overflow on their way through a tower. */
+static enum status engine_check_features(const struct engine_session *session,
+                                         const float *features, size_t count, const char *what,
+                                         struct fail *why)
+{
+    const struct engine *engine = session->engine;
+    size_t joint = engine->model->geometry.joint_width;
+    for (size_t i = 0; i < count; i++) {
+        const float *feature = features + i * joint;
+        float squared = engine->vision.kernels->dot(feature, feature, joint);
+        if (!(fabsf(squared - 1) < 1e-3f))
+            return status_fail(why, STATUS_INVALID,
+                               "the model's numbers overflow or vanish on %s %zu", what, i + 1);
+    }
+    return STATUS_OK;
+}
+
 /* ---- Pictures ---- */
 
 enum status engine_decode(const struct engine *engine, const uint8_t *bytes, size_t size,
@@ -259,10 +295,11 @@ enum status engine_embed_images(struct engine_session *session, const float *pix
     if (count > session->max_images)
         return status_fail(why, STATUS_LIMIT, "%zu images in a call, the session takes %zu", count,
                            session->max_images);
-    if (count)
-        vision_forward(&session->engine->vision, session->engine->model, pixels, count,
-                       &session->arena, out_features, NULL);
-    return STATUS_OK;
+    if (!count)
+        return STATUS_OK;
+    vision_forward(&session->engine->vision, session->engine->model, pixels, count, &session->arena,
+                   out_features, NULL);
+    return engine_check_features(session, out_features, count, "picture", why);
 }
 
 /* ---- Texts ---- */
@@ -305,12 +342,17 @@ enum status engine_embed_texts(struct engine_session *session, const char *const
     size_t joint = engine->model->geometry.joint_width;
     for (size_t done = 0; done < count;) {
         size_t taken = 0;
+        if (session->stop && session->stop(session->stop_argument))
+            return status_fail(why, STATUS_CANCELLED, "cancelled");
         enum status status = engine_fill_pass(session, texts + done, count - done, &taken, why);
         if (status)
             return status;
         struct block_sequences sequences = {.count = taken, .starts = session->starts};
         text_forward(&engine->text, engine->model, session->ids, &sequences, &session->arena,
                      out_features + done * joint);
+        status = engine_check_features(session, out_features + done * joint, taken, "text", why);
+        if (status)
+            return status;
         done += taken;
     }
     return STATUS_OK;
@@ -322,6 +364,12 @@ static enum status engine_embed_label_texts(void *session, const char *const *te
                                             float *out_features, struct fail *why)
 {
     return engine_embed_texts(session, texts, count, out_features, why);
+}
+
+enum status engine_default_labels(const struct engine *engine, struct engine_label_list *out,
+                                  struct fail *why)
+{
+    return label_list_load(engine->folder, out, why);
 }
 
 enum status engine_labels_compile(struct engine_session *session, const char *const *names,

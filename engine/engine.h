@@ -74,6 +74,10 @@ enum status engine_session_create(struct engine *engine, size_t max_images,
                                   struct engine_session **out, struct fail *why);
 void engine_session_destroy(struct engine_session *session);
 
+/* stop(argument) is asked before every pass of a long call (texts, labels); once it is true the
+ * call fails with STATUS_CANCELLED. NULL takes it away. stop may read what other threads write. */
+void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument);
+
 /* ---- Pictures ---- */
 
 struct engine_image_limits {
@@ -96,7 +100,8 @@ enum status engine_decode(const struct engine *engine, const uint8_t *bytes, siz
                           struct engine_image_info *out_info, struct fail *why);
 
 /* pixels [count, 3, image_size, image_size] -> out_features [count, joint_width], unit length.
- * count <= the session's max_images. */
+ * count <= the session's max_images. STATUS_INVALID, with undefined features, if the model's
+ * numbers overflow. */
 enum status engine_embed_images(struct engine_session *session, const float *pixels, size_t count,
                                 float *out_features, struct fail *why);
 
@@ -110,6 +115,32 @@ enum status engine_tokenize(const struct engine *engine, const char *text, int32
  * over the context is STATUS_LIMIT. */
 enum status engine_embed_texts(struct engine_session *session, const char *const *texts,
                                size_t count, float *out_features, struct fail *why);
+
+/* ---- Lists of labels ---- */
+
+enum { ENGINE_MAX_LIST_LABELS = 100000, ENGINE_MAX_LIST_BYTES = 4 << 20 };
+
+/* Labels as people write them: UTF-8 text without the white space around. */
+struct engine_label_list {
+    const char *const *names; /* [count], 1 or more */
+    size_t count;
+    char *text; /* what names point into */
+};
+
+/* text [size], a label a line. Blank lines, lines that begin with '#' and a byte order mark are
+ * passed over. STATUS_FORMAT names the line that holds a NUL or is not UTF-8, or says that there
+ * are no labels; STATUS_LIMIT beyond the limits above. */
+enum status engine_label_list_parse(const char *text, size_t size, struct engine_label_list *out,
+                                    struct fail *why);
+/* NUL-terminated text, labels between commas. STATUS_INVALID names the label that is empty or not
+ * UTF-8; STATUS_LIMIT for too many. */
+enum status engine_label_list_split(const char *text, struct engine_label_list *out,
+                                    struct fail *why);
+/* labels.txt of the model's folder, read now and parsed as above. STATUS_NOT_FOUND if there is
+ * none, STATUS_IO if it is not a regular file. */
+enum status engine_default_labels(const struct engine *engine, struct engine_label_list *out,
+                                  struct fail *why);
+void engine_label_list_finish(struct engine_label_list *list); /* NULL is allowed */
 
 /* ---- Labels ---- */
 

@@ -33,9 +33,9 @@ void gemm_multiply_add(const struct gemm_weight *weight, const float *x, size_t 
                        size_t rows, float *y, size_t y_stride);
 
 /* The part of either product that yields outputs first..first+count-1 only; y is still addressed as
- * [rows, outputs]. Threads that share one product each take some columns: an output's value does
- * not depend on which columns are computed together, as long as the bounds are multiples of
- * GEMM_COLUMN_STEP. */
+ * [rows, outputs]. Threads that share one product each take some columns, best in multiples of
+ * GEMM_COLUMN_STEP. The last bits of a value may depend on which columns and rows are computed
+ * together, so whoever wants the same bits again must split in the same way again. */
 enum { GEMM_COLUMN_STEP = 64 };
 void gemm_columns(const struct gemm_weight *weight, size_t first, size_t count, bool add,
                   const float *x, size_t x_stride, size_t rows, float *y, size_t y_stride);

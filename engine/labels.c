@@ -132,7 +132,7 @@ static enum status labels_add_step(const struct labels_pass *pass, const char *s
 static enum status labels_add_sentence(const struct labels_pass *pass, const char *sentence,
                                        struct fail *why)
 {
-    enum status status = labels_check_sentence(sentence, why);
+    enum status status = STATUS_OK;
     for (size_t first = 0; first < pass->labels->count && !status; first += LABELS_TEXTS_A_STEP) {
         size_t left = pass->labels->count - first;
         status = labels_add_step(pass, sentence, first,
@@ -194,7 +194,11 @@ enum status labels_compile(const char *const *names, size_t count, const char *c
     if (!labels)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
     atomic_init(&labels->references, 1);
-    enum status status = labels_take_names(labels, names, count, why);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < sentence_count && !status; i++)
+        status = labels_check_sentence(sentences[i], why);
+    if (!status)
+        status = labels_take_names(labels, names, count, why);
     if (!status)
         status =
             labels_compute(labels, sentences, sentence_count, joint_width, embed, context, why);

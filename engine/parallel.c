@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/mem.h"
 
@@ -171,11 +172,16 @@ enum status parallel_create(size_t helpers, struct parallel_team **out, struct f
         parallel_destroy(team);
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu compute threads", helpers);
     }
-    for (; team->helper_count < helpers; team->helper_count++)
-        if (pthread_create(&team->helpers[team->helper_count], NULL, parallel_helper, team)) {
+    for (; team->helper_count < helpers; team->helper_count++) {
+        pthread_t *helper = &team->helpers[team->helper_count];
+        int error = pthread_create(helper, NULL, parallel_helper, team);
+        if (error) {
+            status_fail(why, STATUS_IO, "cannot start compute thread %zu of %zu: %s",
+                        team->helper_count + 1, helpers, strerror(error));
             parallel_destroy(team);
-            return status_fail(why, STATUS_IO, "cannot start %zu compute threads", helpers);
+            return STATUS_IO;
         }
+    }
     *out = team;
     return STATUS_OK;
 }

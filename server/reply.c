@@ -1,9 +1,11 @@
 #include "server/reply.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "engine/base/utf8.h"
 
 enum { REPLY_MAX_PROBLEM_BYTES = 16384 };
 
@@ -24,27 +26,11 @@ const char *reply_reason(int status)
     return "Error";
 }
 
-/* Length of the UTF-8 sequence at text, 0 if it is not one. */
-static size_t reply_utf8_length(const unsigned char *text)
-{
-    size_t length = text[0] < 0x80                      ? 1
-                    : text[0] >= 0xc2 && text[0] < 0xe0 ? 2
-                    : text[0] >= 0xe0 && text[0] < 0xf0 ? 3
-                    : text[0] >= 0xf0 && text[0] < 0xf5 ? 4
-                                                        : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    bool outside = (text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f);
-    return overlong || outside ? 0 : length;
-}
-
 static enum status reply_append_quoted(struct buf *out, const char *text)
 {
     enum status status = buf_append(out, "\"", 1, NULL);
     for (const unsigned char *c = (const unsigned char *)text; *c && !status;) {
-        size_t length = reply_utf8_length(c);
+        size_t length = utf8_length(c, SIZE_MAX);
         if (!length)
             status = buf_append_text(out, "\xef\xbf\xbd", NULL);
         else if (*c == '"' || *c == '\\')

@@ -11,7 +11,6 @@
 #include "server/completions.h"
 #include "server/http.h"
 #include "server/label_cache.h"
-#include "server/label_file.h"
 #include "server/listener.h"
 #include "server/loop.h"
 #include "server/service.h"
@@ -37,6 +36,20 @@ static void serve_print_help(void)
     config_print_help(stdout);
 }
 
+/* Requests that bring no labels use the model's own, if it has any. */
+static enum status serve_compile_labels(struct service *service, struct engine_session *session,
+                                        struct fail *why)
+{
+    struct engine_label_list list;
+    enum status status = engine_default_labels(service->engine, &list, why);
+    if (status)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    status = engine_labels_compile(session, list.names, list.count, NULL, 0,
+                                   &service->default_labels, why);
+    engine_label_list_finish(&list);
+    return status ? status_context(why, status, "labels.txt") : STATUS_OK;
+}
+
 /* Compiles the model's own labels, and passes a grey picture through the model: the first request
  * finds everything warm. */
 static enum status serve_warm_up(struct service *service, struct fail *why)
@@ -55,7 +68,7 @@ static enum status serve_warm_up(struct service *service, struct fail *why)
     free(pixels);
     free(features);
     if (!status)
-        status = label_file_compile(session, service->config->model, &service->default_labels, why);
+        status = serve_compile_labels(service, session, why);
     engine_session_destroy(session);
     return status;
 }

@@ -117,6 +117,12 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
     return STATUS_OK;
 }
 
+static bool workers_job_is_cancelled(void *argument)
+{
+    const struct job *job = argument;
+    return atomic_load(&job->cancelled);
+}
+
 static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
 {
     struct workers *workers = worker->workers;
@@ -131,8 +137,11 @@ static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
         job->timings.image_us = image_us;
         if (status)
             workers_answer_failure(job, &why);
-        else if (!atomic_load(&job->cancelled))
+        else if (!atomic_load(&job->cancelled)) {
+            engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
             job->kind->answer(job, &tools);
+            engine_session_set_stop(worker->session, NULL, NULL);
+        }
         completions_push(workers->completions, job);
     }
 }

@@ -8,7 +8,6 @@
 #include "api/cli/cli.h"
 #include "api/cli/document.h"
 #include "api/cli/input.h"
-#include "api/cli/label_list.h"
 #include "api/cli/picture_feed.h"
 #include "api/cli/printable.h"
 #include "api/cli/table.h"
@@ -91,29 +90,44 @@ struct classify_run {
 
 /* ---- Labels ---- */
 
-static enum status classify_default_labels(const struct classify_request *request,
-                                           struct label_list *list, struct fail *why)
+static enum status classify_load_labels(const char *path, struct engine_label_list *out,
+                                        struct fail *why)
 {
-    const char *model_dir = request->arguments.model_dir;
-    enum status status = label_list_load_default(list, model_dir, why);
+    struct buf file;
+    buf_init(&file, ENGINE_MAX_LIST_BYTES);
+    enum status status = input_read(&file, path, why);
+    if (!status) {
+        status = engine_label_list_parse(file.data, file.size, out, why);
+        if (status)
+            status_context(why, status, "%s", input_name(path));
+    }
+    buf_finish(&file);
+    return status;
+}
+
+static enum status classify_default_labels(const struct classify_run *run,
+                                           struct engine_label_list *out, struct fail *why)
+{
+    enum status status = engine_default_labels(run->bench.engine, out, why);
     if (status == STATUS_NOT_FOUND)
         return status_fail(why, status, "give --labels or --labels-file: %s has no labels.txt",
-                           model_dir);
+                           run->request->arguments.model_dir);
     return status;
 }
 
 static enum status classify_compile(struct classify_run *run, struct fail *why)
 {
     const struct classify_request *request = run->request;
-    struct label_list list = {0};
-    enum status status = request->labels        ? label_list_split(&list, request->labels, why)
-                         : request->labels_file ? label_list_load(&list, request->labels_file, why)
-                                                : classify_default_labels(request, &list, why);
+    struct engine_label_list list = {0};
+    enum status status = request->labels ? engine_label_list_split(request->labels, &list, why)
+                         : request->labels_file
+                             ? classify_load_labels(request->labels_file, &list, why)
+                             : classify_default_labels(run, &list, why);
     if (!status)
         status = engine_labels_compile(run->bench.session, list.names, list.count,
                                        request->sentences.items, request->sentences.count,
                                        &run->labels, why);
-    label_list_finish(&list);
+    engine_label_list_finish(&list);
     return status;
 }
 
@@ -296,7 +310,7 @@ static int classify_read(struct classify_request *request)
             request->labels_file = optarg;
         else if (key == CLASSIFY_SENTENCE)
             arguments_list_add(&request->sentences, optarg);
-        else if (!arguments_number(&request->arguments, "top-k", optarg, 1, LABEL_LIST_MAX_LABELS,
+        else if (!arguments_number(&request->arguments, "top-k", optarg, 1, ENGINE_MAX_LIST_LABELS,
                                    &request->top_k))
             return ARGUMENTS_WRONG;
     }
@@ -305,8 +319,8 @@ static int classify_read(struct classify_request *request)
 
 static enum cli_exit classify_show_help(void)
 {
-    printf(classify_help, PICTURE_FEED_MAX_FILE_BYTES >> 20, LABEL_LIST_MAX_LABELS,
-           LABEL_LIST_MAX_FILE_BYTES >> 20, engine_default_sentence, CLASSIFY_DEFAULT_TOP_K);
+    printf(classify_help, PICTURE_FEED_MAX_FILE_BYTES >> 20, ENGINE_MAX_LIST_LABELS,
+           ENGINE_MAX_LIST_BYTES >> 20, engine_default_sentence, CLASSIFY_DEFAULT_TOP_K);
     return terminal_end("classify", STATUS_OK, NULL);
 }
 

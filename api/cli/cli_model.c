@@ -7,7 +7,6 @@
 #include "api/cli/arguments.h"
 #include "api/cli/cli.h"
 #include "api/cli/document.h"
-#include "api/cli/label_list.h"
 #include "api/cli/printable.h"
 #include "api/cli/terminal.h"
 #include "api/cli/workbench.h"
@@ -69,13 +68,14 @@ static enum status model_look_at_files(struct model_report *report, struct fail 
     return status;
 }
 
-static enum status model_look_at_labels(struct model_report *report, struct fail *why)
+static enum status model_look_at_labels(struct model_report *report, const struct engine *engine,
+                                        struct fail *why)
 {
-    struct label_list list = {0};
-    enum status status = label_list_load_default(&list, report->folder, why);
+    struct engine_label_list list = {0};
+    enum status status = engine_default_labels(engine, &list, why);
     report->has_labels = !status;
     report->labels = list.count;
-    label_list_finish(&list);
+    engine_label_list_finish(&list);
     return status == STATUS_NOT_FOUND ? STATUS_OK : status;
 }
 
@@ -184,7 +184,7 @@ static enum status model_write(const struct arguments *arguments, const struct w
                                   .info = engine_info(bench->engine)};
     enum status status = model_look_at_files(&report, why);
     if (!status)
-        status = model_look_at_labels(&report, why);
+        status = model_look_at_labels(&report, bench->engine, why);
     if (status)
         return status;
     return arguments->json ? model_write_json(&report, why) : model_write_text(&report, why);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "engine/base/utf8.h"
+
 #define PRINTABLE_ELLIPSIS "..."
 
 /* One code point, or one byte that belongs to none. */
@@ -17,26 +19,11 @@ struct printable_unit {
 
 static struct printable_unit printable_decode(const char *text)
 {
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char *bytes = (const unsigned char *)text;
-    const struct printable_unit invalid = {.bytes = 1, .code = bytes[0]};
-    if (bytes[0] < 0x80)
-        return (struct printable_unit){.bytes = 1, .valid = true, .code = bytes[0]};
-    size_t length = (bytes[0] & 0xe0) == 0xc0   ? 2
-                    : (bytes[0] & 0xf0) == 0xe0 ? 3
-                    : (bytes[0] & 0xf8) == 0xf0 ? 4
-                                                : 0;
+    const unsigned char *at = (const unsigned char *)text;
+    size_t length = utf8_length(at, SIZE_MAX);
     if (!length)
-        return invalid;
-    uint32_t code = bytes[0] & (0x7fu >> length);
-    for (size_t i = 1; i < length; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return invalid;
-        code = code << 6 | (bytes[i] & 0x3f);
-    }
-    if (code < smallest[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-        return invalid;
-    return (struct printable_unit){.bytes = length, .valid = true, .code = code};
+        return (struct printable_unit){.bytes = 1, .code = at[0]};
+    return (struct printable_unit){.bytes = length, .valid = true, .code = utf8_decode(at, length)};
 }
 
 static bool printable_is_safe(uint32_t code)

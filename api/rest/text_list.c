@@ -1,10 +1,11 @@
 #include "api/rest/text_list.h"
 
-#include <jansson.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 
 void text_list_finish(struct text_list *list)
 {
@@ -17,13 +18,6 @@ void text_list_finish(struct text_list *list)
 static bool text_list_is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool text_list_is_text(const char *text, size_t length)
-{
-    json_t *string = memchr(text, '\0', length) ? NULL : json_stringn(text, length);
-    json_decref(string);
-    return string;
 }
 
 static enum status text_list_grow(struct text_list *list, struct fail *why)
@@ -50,7 +44,7 @@ enum status text_list_add(struct text_list *list, const char *text, size_t lengt
         length--;
     if (!length)
         return status_fail(why, STATUS_INVALID, "\"%s\": item %zu is blank", what, list->count + 1);
-    if (!text_list_is_text(text, length))
+    if (memchr(text, '\0', length) || !utf8_is_valid(text, length))
         return status_fail(why, STATUS_INVALID, "\"%s\": item %zu is not UTF-8 text", what,
                            list->count + 1);
     if (list->count == max_count)

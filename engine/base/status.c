@@ -1,32 +1,18 @@
 #include "engine/base/status.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* How many bytes of well-formed UTF-8 (one character) start here; 0 if none does. */
-static size_t status_character(const unsigned char *at)
-{
-    size_t length = at[0] < 0x80                    ? 1
-                    : at[0] >= 0xc2 && at[0] < 0xe0 ? 2
-                    : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
-                    : at[0] >= 0xf0 && at[0] < 0xf5 ? 4
-                                                    : 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] >= 0xa0) ||
-        (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] >= 0x90))
-        return 0;
-    return length;
-}
+#include "engine/base/utf8.h"
 
 /* Messages quote what clients and files sent, possibly cut: what is not UTF-8 or is a control
  * character becomes a question mark, so that every message can be logged and put into JSON. */
 static void status_clean(char *message)
 {
     for (unsigned char *at = (unsigned char *)message; *at;) {
-        size_t length = status_character(at);
+        size_t length = utf8_length(at, SIZE_MAX);
         if (length == 0 || *at < 0x20 || *at == 0x7f) {
             *at = '?';
             length = 1;

@@ -111,6 +111,8 @@ static void test_refused(void **state)
     unit_assert_fails(
         labels_compile(good, 1, two_places, 1, WIDTH, record, &recorder, &labels, &why),
         STATUS_INVALID, why, "exactly one {}");
+    assert_int_equal(recorder.count,
+                     0); /* nothing was computed before the sentences were checked */
     recorder.fails_with = STATUS_LIMIT;
     unit_assert_fails(labels_compile(good, 1, NULL, 0, WIDTH, record, &recorder, &labels, &why),
                       STATUS_LIMIT, why, "too long");

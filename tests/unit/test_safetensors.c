@@ -204,7 +204,8 @@ static void test_header_length(void **state)
         enum status status;
         const char *part;
     } cases[] = {{3, STATUS_FORMAT, "header length 3 goes beyond the file, which has 10 bytes"},
-                 {100000001, STATUS_LIMIT, "header length 100000001 is over"},
+                 {8388608, STATUS_FORMAT, "header length 8388608 goes beyond the file"},
+                 {8388609, STATUS_LIMIT, "header length 8388609 is over 8388608 bytes"},
                  {UINT64_MAX, STATUS_LIMIT, "header length 18446744073709551615"}};
     for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
         size_t size;
@@ -236,7 +237,7 @@ static void test_cut_at_every_byte(void **state)
     free(bytes);
 }
 
-static void cut_in_steps(const char *path, size_t least_step)
+static void cut_at_every_1000th_byte(const char *path)
 {
     struct fail why;
     struct safetensors *file = NULL;
@@ -244,8 +245,7 @@ static void cut_in_steps(const char *path, size_t least_step)
     buf_init(&whole, (size_t)1 << 30);
     if (buf_read_file(&whole, path, &why) == STATUS_NOT_FOUND)
         skip();
-    size_t step = whole.size / 400 > least_step ? whole.size / 400 : least_step;
-    for (size_t cut = 0; cut < whole.size; cut += step)
+    for (size_t cut = 0; cut < whole.size; cut += 1000)
         assert_int_equal(safetensors_parse((const unsigned char *)whole.data, cut, &file, &why),
                          STATUS_FORMAT);
     unit_assert_ok(safetensors_parse((const unsigned char *)whole.data, whole.size, &file, &why),
@@ -257,13 +257,13 @@ static void cut_in_steps(const char *path, size_t least_step)
 static void test_cut_of_a_model(void **state)
 {
     (void)state;
-    cut_in_steps("tests/golden/towers/openai/model.safetensors", 1000);
+    cut_at_every_1000th_byte("tests/golden/towers/openai/model.safetensors");
 }
 
 static void test_cut_of_the_shipped_model(void **state)
 {
     (void)state;
-    cut_in_steps("engine/models/emoji-clip/model.safetensors", 1000);
+    cut_at_every_1000th_byte("engine/models/emoji-clip/model.safetensors");
 }
 
 static void test_files(void **state)

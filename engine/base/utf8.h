@@ -1,0 +1,23 @@
+/*
+ * UTF-8 after RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF. A NUL is a
+ * character like others. Any thread.
+ */
+#ifndef ENGINE_BASE_UTF8_H
+#define ENGINE_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the well-formed character at `at`, which has `left` bytes; 0 if there is none. Looks no
+ * further than the first byte that does not fit: in a NUL-terminated text `left` may be SIZE_MAX.
+ */
+size_t utf8_length(const unsigned char *at, size_t left);
+
+/* The code point of the well-formed character of `length` bytes at `at`. */
+uint32_t utf8_decode(const unsigned char *at, size_t length);
+
+/* All `size` bytes are well-formed characters. */
+bool utf8_is_valid(const char *text, size_t size);
+
+#endif
