@@ -363,10 +363,9 @@ static double forward_error(const struct block_setting *setting, const struct sa
                        input->starts[i + 1] - input->starts[i],
                        expected + input->starts[i] * width);
     float *found = forward(setting, sample, input);
-    for (size_t i = 0; i < input->rows * width; i++) {
-        double error = fabs((double)found[i] - expected[i]) / (1 + fabs(expected[i]));
-        largest = error <= largest ? largest : error; /* also when it is not a number */
-    }
+    for (size_t i = 0; i < input->rows * width; i++)
+        largest =
+            unit_worse(largest, fabs((double)found[i] - expected[i]) / (1 + fabs(expected[i])));
     free(found);
     free(expected);
     return largest;

@@ -53,4 +53,10 @@ static inline float unit_random_float(uint32_t *state, float range)
     return ((float)unit_random(state) / 8388608.0f - 1.0f) * range;
 }
 
+/* The larger of two errors, where fmax would take a NaN for none. */
+static inline double unit_worse(double a, double b)
+{
+    return isnan(a) || isnan(b) ? (double)INFINITY : fmax(a, b);
+}
+
 #endif
