@@ -1,6 +1,7 @@
 /*
  * What config.json says about a CLIP model, in the form of HuggingFace ("vision_config",
- * "text_config") or of open_clip ("model_cfg"). Everything in it is optional.
+ * "text_config") or of open_clip ("model_cfg"). Everything in it is optional; what open_clip takes
+ * for a missing number of heads counts as stated.
  */
 #ifndef ENGINE_CLIP_CONFIG_H
 #define ENGINE_CLIP_CONFIG_H
@@ -25,8 +26,10 @@ struct clip_config {
     double layer_norm_epsilon; /* 0: not stated */
 };
 
-/* A file that does not exist states nothing. activation: -1, or the caller's own choice, which is
- * then taken over without a look at what the file says. Errors name the file and the key. */
+/* A file that does not exist states nothing; one over 1 MiB is STATUS_LIMIT. activation: -1, or the
+ * caller's own choice, which is then taken over without a look at what the file says.
+ * STATUS_UNSUPPORTED for a model that is computed in another way than CLIP. Errors name the file
+ * and the key. */
 enum status clip_config_load(const char *path, int activation, struct clip_config *out,
                              struct fail *why);
 

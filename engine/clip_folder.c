@@ -40,8 +40,10 @@ static enum status clip_folder_fail(const char *model_dir, struct fail *why)
 enum status clip_folder_find(const char *model_dir, struct clip_folder *out, struct fail *why)
 {
     static const struct {
-        const char *weights, *config, *other_config;
+        const char *weights, *config, *other_config; /* NULL: the row is not for such a folder */
     } rows[] = {
+        /* timm's repositories hold its vision tower alone as model.safetensors beside this pair. */
+        {"open_clip_model.safetensors", "open_clip_config.json", NULL},
         {"model.safetensors", "config.json", "open_clip_config.json"},
         {"open_clip_model.safetensors", "open_clip_config.json", "config.json"},
         {"open_clip_pytorch_model.safetensors", "open_clip_config.json", "config.json"},
@@ -56,8 +58,11 @@ enum status clip_folder_find(const char *model_dir, struct clip_folder *out, str
         struct clip_folder folder;
         if (!clip_folder_has(model_dir, rows[i].weights, folder.weights))
             continue;
-        if (!clip_folder_has(model_dir, rows[i].config, folder.config))
+        if (!clip_folder_has(model_dir, rows[i].config, folder.config)) {
+            if (!rows[i].other_config)
+                continue;
             clip_folder_has(model_dir, rows[i].other_config, folder.config);
+        }
         *out = folder;
         return STATUS_OK;
     }

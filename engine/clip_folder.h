@@ -14,6 +14,8 @@ struct clip_folder {
     char config[CLIP_FOLDER_PATH_SIZE];  /* may not exist */
 };
 
+/* open_clip_model.safetensors where open_clip_config.json is there too, else model.safetensors,
+ * else the other names of open_clip. */
 enum status clip_folder_find(const char *model_dir, struct clip_folder *out, struct fail *why);
 
 #endif

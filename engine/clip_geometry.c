@@ -2,7 +2,11 @@
 
 #include <math.h>
 
-enum { CLIP_GEOMETRY_CHANNELS = 3, CLIP_GEOMETRY_HEAD_WIDTH = 64 };
+enum {
+    CLIP_GEOMETRY_CHANNELS = 3,
+    CLIP_GEOMETRY_HEAD_WIDTH = 64,
+    CLIP_GEOMETRY_MAX_SCORES = 1 << 28 /* of one attention: a gigabyte */
+};
 
 static const double clip_geometry_epsilon = 1e-5;
 
@@ -166,6 +170,19 @@ static enum status clip_geometry_infer_heads(const char *tower_name,
     return STATUS_OK;
 }
 
+/* The scratch of a session grows with these, far faster than the file. */
+static enum status clip_geometry_check_scores(const char *tower_name,
+                                              const struct clip_model_tower *tower, size_t tokens,
+                                              struct fail *why)
+{
+    if (tower->heads > CLIP_GEOMETRY_MAX_SCORES / tokens / tokens)
+        return status_fail(why, STATUS_LIMIT,
+                           "%zu attention heads over %zu tokens in the %s tower; heads times "
+                           "tokens squared must be at most %d",
+                           tower->heads, tokens, tower_name, CLIP_GEOMETRY_MAX_SCORES);
+    return STATUS_OK;
+}
+
 enum status clip_geometry_infer(const struct safetensors *file, const struct clip_names *names,
                                 const struct clip_config *config, struct clip_model_geometry *out,
                                 struct fail *why)
@@ -189,6 +206,10 @@ enum status clip_geometry_infer(const struct safetensors *file, const struct cli
         status = clip_geometry_infer_heads("vision", &config->vision, &geometry.vision, why);
     if (!status)
         status = clip_geometry_infer_heads("text", &config->text, &geometry.text, why);
+    if (!status)
+        status = clip_geometry_check_scores("vision", &geometry.vision, 1 + geometry.patches, why);
+    if (!status)
+        status = clip_geometry_check_scores("text", &geometry.text, geometry.context, why);
     if (!status)
         *out = geometry;
     return status;

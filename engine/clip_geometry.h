@@ -1,6 +1,6 @@
 /*
  * The sizes of a CLIP model, from the shapes of a few of its tensors, checked against config.json
- * and against upper bounds.
+ * and against upper bounds: of each size, and of heads times tokens squared in each tower.
  */
 #ifndef ENGINE_CLIP_GEOMETRY_H
 #define ENGINE_CLIP_GEOMETRY_H

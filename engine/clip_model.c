@@ -325,7 +325,7 @@ static void clip_model_log_unused(const struct clip_model_loader *loader)
         count++;
     }
     if (count)
-        log_line(LOG_DEBUG, "ignored tensors that CLIP does not use: %zu, the first is %s", count,
+        log_line(LOG_WARN, "ignored tensors that CLIP does not use: %zu, the first is %s", count,
                  first);
 }
 

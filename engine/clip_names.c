@@ -174,6 +174,10 @@ size_t clip_names_count_blocks(const struct clip_names *names, const struct safe
 
 bool clip_names_is_buffer(const char *name)
 {
-    return clip_names_ends_with(name, "position_ids") || clip_names_ends_with(name, "attn_mask") ||
-           clip_names_ends_with(name, "logit_bias");
+    static const char *const buffers[] = {"position_ids",     "attn_mask",      "logit_bias",
+                                          "input_resolution", "context_length", "vocab_size"};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        if (clip_names_ends_with(name, buffers[i]))
+            return true;
+    return false;
 }

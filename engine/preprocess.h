@@ -19,8 +19,9 @@ struct preprocess {
     float deviation[3];
 };
 
-/* From preprocessor_config.json in the folder, CLIP's values where it or a field is missing.
- * STATUS_INVALID if its crop is not image_size, or it asks for a transform other than this one. */
+/* From preprocessor_config.json in the folder or, if there is none, "preprocess_cfg" of
+ * open_clip_config.json; CLIP's values where both or a field is missing. Each file may have 1 MiB.
+ * STATUS_INVALID if the crop is not image_size, or a transform other than this one is asked for. */
 enum status preprocess_load(const char *model_dir, uint32_t image_size, struct preprocess *out,
                             struct fail *why);
 

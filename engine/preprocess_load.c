@@ -63,10 +63,9 @@ static enum status preprocess_read_crop(const json_t *root, uint32_t *out, struc
     return STATUS_OK;
 }
 
-static enum status preprocess_read_channels(const json_t *root, const char *name, bool positive,
+static enum status preprocess_read_channels(const char *name, const json_t *values, bool positive,
                                             float *out, struct fail *why)
 {
-    const json_t *values = json_object_get(root, name);
     if (!values)
         return STATUS_OK;
     if (json_array_size(values) != 3)
@@ -116,9 +115,11 @@ static enum status preprocess_read(const json_t *root, uint32_t image_size, stru
     if (!status)
         status = preprocess_read_size(root, &read.shortest_edge, why);
     if (!status)
-        status = preprocess_read_channels(root, "image_mean", false, read.mean, why);
+        status = preprocess_read_channels("image_mean", json_object_get(root, "image_mean"), false,
+                                          read.mean, why);
     if (!status)
-        status = preprocess_read_channels(root, "image_std", true, read.deviation, why);
+        status = preprocess_read_channels("image_std", json_object_get(root, "image_std"), true,
+                                          read.deviation, why);
     if (status)
         return status;
     if (read.crop_size != image_size)
@@ -131,15 +132,112 @@ static enum status preprocess_read(const json_t *root, uint32_t image_size, stru
     return STATUS_OK;
 }
 
-static enum status preprocess_parse(const struct buf *text, uint32_t image_size,
-                                    struct preprocess *out, struct fail *why)
+/* ---- open_clip_config.json ---- */
+
+/* As open_clip reads it, null is as good as missing. */
+static const json_t *preprocess_find(const json_t *section, const char *name)
+{
+    const json_t *value = json_object_get(section, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static enum status preprocess_check_words(const json_t *section, struct fail *why)
+{
+    static const struct {
+        const char *name, *accepted;
+    } words[] = {{"mode", "RGB"}, {"interpolation", "bicubic"}, {"resize_mode", "shortest"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const json_t *found = preprocess_find(section, words[i].name);
+        const char *text = json_string_value(found);
+        if (found && (!text || strcmp(text, words[i].accepted) != 0))
+            return status_fail(why, STATUS_INVALID,
+                               "preprocess_cfg.%s is \"%.64s\", only \"%s\" is supported",
+                               words[i].name, text ? text : "(not a text)", words[i].accepted);
+    }
+    return STATUS_OK;
+}
+
+/* N or [height, width], which must be the model's own image size. */
+static enum status preprocess_check_size(const json_t *section, uint32_t image_size,
+                                         struct fail *why)
+{
+    const json_t *size = preprocess_find(section, "size");
+    if (!size)
+        return STATUS_OK;
+    uint32_t height = 0, width = 0;
+    const json_t *pair = json_array_size(size) == 2 ? size : NULL;
+    enum status status =
+        preprocess_edge("preprocess_cfg.size", pair ? json_array_get(pair, 0) : size, &height, why);
+    if (!status)
+        status = preprocess_edge("preprocess_cfg.size", pair ? json_array_get(pair, 1) : size,
+                                 &width, why);
+    if (!status && (height != image_size || width != image_size))
+        status = status_fail(why, STATUS_INVALID,
+                             "preprocess_cfg.size is %u x %u, but the model's image size is %u",
+                             width, height, image_size);
+    return status;
+}
+
+static enum status preprocess_read_open_clip(const json_t *root, uint32_t image_size,
+                                             struct preprocess *out, struct fail *why)
+{
+    struct preprocess read = *out;
+    if (!json_is_object(root))
+        return status_fail(why, STATUS_FORMAT, "the file is not a JSON object");
+    const json_t *section = preprocess_find(root, "preprocess_cfg");
+    if (!section)
+        return STATUS_OK;
+    if (!json_is_object(section))
+        return status_fail(why, STATUS_FORMAT, "preprocess_cfg is not a JSON object");
+    enum status status = preprocess_check_words(section, why);
+    if (!status)
+        status = preprocess_check_size(section, image_size, why);
+    if (!status)
+        status = preprocess_read_channels("preprocess_cfg.mean", preprocess_find(section, "mean"),
+                                          false, read.mean, why);
+    if (!status)
+        status = preprocess_read_channels("preprocess_cfg.std", preprocess_find(section, "std"),
+                                          true, read.deviation, why);
+    if (!status)
+        *out = read;
+    return status;
+}
+
+/* ---- Files ---- */
+
+typedef enum status preprocess_reader(const json_t *root, uint32_t image_size,
+                                      struct preprocess *out, struct fail *why);
+
+static enum status preprocess_parse(const struct buf *text, preprocess_reader *reader,
+                                    uint32_t image_size, struct preprocess *out, struct fail *why)
 {
     json_error_t error;
     json_t *root = json_loadb(text->data, text->size, JSON_REJECT_DUPLICATES, &error);
     if (!root)
         return status_fail(why, STATUS_FORMAT, "line %d: %s", error.line, error.text);
-    enum status status = preprocess_read(root, image_size, out, why);
+    enum status status = reader(root, image_size, out, why);
     json_decref(root);
+    return status;
+}
+
+/* STATUS_NOT_FOUND if there is no such file. */
+static enum status preprocess_load_file(const char *model_dir, const char *name,
+                                        preprocess_reader *reader, uint32_t image_size,
+                                        struct preprocess *out, struct fail *why)
+{
+    struct buf path, text;
+    buf_init(&path, PREPROCESS_PATH_BYTES);
+    buf_init(&text, PREPROCESS_FILE_BYTES);
+    enum status status = buf_printf(&path, why, "%s/%s", model_dir, name);
+    if (!status)
+        status = buf_read_file(&text, path.data, why);
+    if (!status) {
+        status = preprocess_parse(&text, reader, image_size, out, why);
+        if (status)
+            status_context(why, status, "%s", path.data);
+    }
+    buf_finish(&path);
+    buf_finish(&text);
     return status;
 }
 
@@ -149,22 +247,14 @@ enum status preprocess_load(const char *model_dir, uint32_t image_size, struct p
     struct preprocess loaded = {.shortest_edge = image_size, .crop_size = image_size};
     memcpy(loaded.mean, preprocess_clip_mean, sizeof loaded.mean);
     memcpy(loaded.deviation, preprocess_clip_deviation, sizeof loaded.deviation);
-    struct buf path, text;
-    buf_init(&path, PREPROCESS_PATH_BYTES);
-    buf_init(&text, PREPROCESS_FILE_BYTES);
-    enum status status = buf_printf(&path, why, "%s/preprocessor_config.json", model_dir);
-    if (!status)
-        status = buf_read_file(&text, path.data, why);
-    if (!status) {
-        status = preprocess_parse(&text, image_size, &loaded, why);
-        if (status)
-            status_context(why, status, "%s", path.data);
-    } else if (status == STATUS_NOT_FOUND) {
+    enum status status = preprocess_load_file(model_dir, "preprocessor_config.json",
+                                              preprocess_read, image_size, &loaded, why);
+    if (status == STATUS_NOT_FOUND)
+        status = preprocess_load_file(model_dir, "open_clip_config.json", preprocess_read_open_clip,
+                                      image_size, &loaded, why);
+    if (status == STATUS_NOT_FOUND)
         status = STATUS_OK;
-    }
     if (!status)
         *out = loaded;
-    buf_finish(&path);
-    buf_finish(&text);
     return status;
 }

@@ -17,9 +17,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor data is read i
 
 enum {
     SAFETENSORS_LENGTH_BYTES = 8,
-    SAFETENSORS_MAX_HEADER = 100000000, /* as the format's own library */
-    SAFETENSORS_MAX_NAME = 256,         /* so that a name always fits a message */
-    SAFETENSORS_BLOCK = 1024            /* elements widened between two looks at the maximum */
+    SAFETENSORS_MAX_NAME = 256, /* so that a name always fits a message */
+    SAFETENSORS_BLOCK = 1024    /* elements widened between two looks at the maximum */
 };
 
 static const char safetensors_metadata_key[] = "__metadata__";

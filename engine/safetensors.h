@@ -18,6 +18,9 @@
 
 enum { SAFETENSORS_MAX_RANK = 8 };
 
+/* Bytes of JSON, which take many times their size once parsed. A CLIP model has under 200 KB. */
+enum { SAFETENSORS_MAX_HEADER = 8 << 20 };
+
 enum safetensors_dtype {
     SAFETENSORS_BOOL,
     SAFETENSORS_U8,

@@ -3,7 +3,7 @@
  * lower case of each character (full mapping, no final-sigma rule), the CLIP pattern
  * (contractions, letter runs, single digits, other runs; white space only separates), bytes to a
  * printable alphabet, merges inside each piece with `</w>` at its end; start of text first, end of
- * text last. A symbol that is not in the vocabulary becomes end of text.
+ * text last. The vocabulary must have the symbols of all bytes, so no symbol is unknown.
  *
  * Two differences. Text that spells a special token ("<|endoftext|>") is ordinary text, on purpose.
  * And NFC here knows the combining marks that Unicode added after 9.0, which matters only where
@@ -27,7 +27,7 @@
 struct tokenizer;
 
 /* From tokenizer.json in the folder or, if there is none, vocab.json and merges.txt. Each file may
- * have 64 MiB. The model and the special tokens are read and checked; the rest of tokenizer.json
+ * have 16 MiB. The model and the special tokens are read and checked; the rest of tokenizer.json
  * (normaliser, splitting pattern, other added tokens) is not: it is CLIP's, built in. */
 enum status tokenizer_load(const char *model_dir, struct tokenizer **out, struct fail *why);
 

@@ -135,9 +135,20 @@ static enum status tokenizer_file_check_ids(struct tokenizer_file_reader *reader
                                        &reader->file.end_of_text, why);
 }
 
+static enum status tokenizer_file_find_symbol(const struct tokenizer_file_reader *reader,
+                                              const char *symbol, unsigned byte, int32_t *out,
+                                              struct fail *why)
+{
+    *out = tokenizer_file_find(reader, symbol, -1);
+    if (*out < 0)
+        return status_fail(why, STATUS_FORMAT, "the token \"%s\" of byte 0x%02x is missing", symbol,
+                           byte);
+    return STATUS_OK;
+}
+
 /* Bytes that are visible Latin-1 characters stand for themselves, the other 68, in order, are the
  * characters from U+0100 on. */
-static void tokenizer_file_find_bytes(struct tokenizer_file_reader *reader)
+static enum status tokenizer_file_find_bytes(struct tokenizer_file_reader *reader, struct fail *why)
 {
     struct tokenizer_file *file = &reader->file;
     unsigned next = 0x100;
@@ -153,10 +164,15 @@ static void tokenizer_file_find_bytes(struct tokenizer_file_reader *reader)
             symbol[size++] = (char)(0x80 | (point & 0x3f));
         }
         symbol[size] = '\0';
-        file->inside[byte] = tokenizer_file_find(reader, symbol, file->end_of_text);
+        enum status status =
+            tokenizer_file_find_symbol(reader, symbol, byte, &file->inside[byte], why);
         memcpy(symbol + size, TOKENIZER_FILE_SUFFIX, sizeof TOKENIZER_FILE_SUFFIX);
-        file->last[byte] = tokenizer_file_find(reader, symbol, file->end_of_text);
+        if (!status)
+            status = tokenizer_file_find_symbol(reader, symbol, byte, &file->last[byte], why);
+        if (status)
+            return status;
     }
+    return STATUS_OK;
 }
 
 /* where and number name the merge in a message: "merges.txt: line" 7. */
@@ -323,10 +339,9 @@ static enum status tokenizer_file_begin(struct tokenizer_file_reader *reader, js
     if (!reader->taken)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a vocabulary");
     enum status status = tokenizer_file_check_ids(reader, added_tokens, why);
-    if (status)
-        return status_context(why, status, "%s", name);
-    tokenizer_file_find_bytes(reader);
-    return STATUS_OK;
+    if (!status)
+        status = tokenizer_file_find_bytes(reader, why);
+    return status ? status_context(why, status, "%s", name) : STATUS_OK;
 }
 
 /* Hands the tables over, or takes them back after a failure. */

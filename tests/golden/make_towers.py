@@ -14,6 +14,8 @@ every block), and the texts under "text.<n>" in its metadata.
   open_clip    F16,  gelu, names of CustomTextCLIP, its own file names
   openai       BF16, no config at all
   same_*       one model written in all three layouts (open_clip as a training checkpoint)
+  one_block    towers of one block, so that the first is also the last
+  one_patch    a patch as large as the image, with fewer numbers than a row
 
 Needs numpy, regex and torch. Run from anywhere; the output is the same on every run.
 """
@@ -380,6 +382,16 @@ def main():
     make_folder(root / "same_openai", g, weights, weights, config=huggingface_config(g))
     make_folder(root / "same_open_clip", g, weights, as_open_clip(weights, "module."),
                 config=open_clip_config(g))
+
+    g = Geometry((16, 2, 1, 24), (8, 1, 1, 16), 12, 4, 12, 24, vocabulary, "gelu", 5)
+    weights = rounded(random_weights(g), torch.float16)
+    make_folder(root / "one_block", g, weights, as_huggingface(weights),
+                config=huggingface_config(g))
+
+    g = Geometry((16, 1, 2, 12), (8, 2, 2, 24), 2, 2, 12, 24, vocabulary, "quick_gelu", 7)
+    weights = rounded(random_weights(g), torch.float16)
+    make_folder(root / "one_patch", g, weights, as_huggingface(weights),
+                config=huggingface_config(g))
 
     for path in sorted(root.rglob("*.safetensors")):
         print(f"{path.stat().st_size:8d} {path.relative_to(root)}")

@@ -65,13 +65,14 @@ SYSTEM_HEADERS = set(
     cpuid.h immintrin.h
     """.split()
 )
-SYSTEM_FOLDERS = ("sys/", "linux/")
+SYSTEM_FOLDERS = ("sys/", "linux/", "sanitizer/")
 
 ENDS_THE_PROCESS = re.compile(r"\b(assert|abort|exit|_exit|_Exit|quick_exit)\s*\(")
 MAY_END_THE_PROCESS = ("server/main.c", "tests/")
 TYPEDEF_OF_STRUCT = re.compile(r"\btypedef\s+(struct|union)\b(?!.*\(\*)")
 DECLARATION = re.compile(r"^(?!typedef\b|static\b)\w[\w \t*]*[ \t*](\w+)\([^;{]*;", re.MULTILINE)
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
+CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home|tmp/wt)/\w")
 NAMED_BY_OTHERS = {"main", "LLVMFuzzerTestOneInput", "LLVMFuzzerInitialize"}
 # Compiled once for each file that includes them, so without a guard.
@@ -336,6 +337,20 @@ def rule_white_space(tree):
                 yield path, number, "white space at the end of the line"
         if not text.endswith("\n") or text.endswith("\n\n"):
             yield path, text.count("\n") + 1, "a file ends with one newline"
+
+
+def rule_conflict(tree):
+    for path, text in tree.files.items():
+        for match in CONFLICT.finditer(text):
+            yield path, line_of(text, match.start()), "a merge conflict that was never resolved"
+
+
+def rule_python(tree):
+    for path, text in tree.sources(".py"):
+        try:
+            compile(text, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError) as error:
+            yield path, getattr(error, "lineno", None) or 1, f"does not compile: {error}"
 
 
 def rule_shell(tree):

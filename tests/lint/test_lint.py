@@ -90,6 +90,16 @@ EXAMPLES = {
         ("engine/noun.c", 2),
         {"engine/noun.c": "int x;\nint y;\n"},
     ),
+    "conflict": (
+        {"README.md": "first\n<<<<" "<<< HEAD\n"},
+        ("README.md", 2),
+        {"README.md": "first <<<<" "<<< HEAD\n=======\n>>>>" ">>>>\n"},
+    ),
+    "python": (
+        {"tests/noun.py": "x = 1\ny = = 2\n"},
+        ("tests/noun.py", 2),
+        {"tests/noun.py": "x: int = 1\n", "README.md": "y = = 2\n"},
+    ),
     "shell": (
         {"deploy/noun.sh": SHELL + "echo $1\n"},
         ("deploy/noun.sh", 2),

@@ -7,6 +7,9 @@
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
 
+/* There in a build with AddressSanitizer only. */
+int __asan_address_is_poisoned(const volatile void *address) __attribute__((weak));
+
 static void test_status_messages(void **state)
 {
     (void)state;
@@ -87,6 +90,32 @@ static void test_arena(void **state)
     arena_finish(NULL);
 }
 
+static void test_arena_is_watched(void **state)
+{
+    (void)state;
+    if (!__asan_address_is_poisoned)
+        skip();
+    struct fail why;
+    struct arena arena;
+    size_t bytes = arena_floats_bytes(3) + arena_floats_bytes(16);
+    unit_assert_ok(arena_init(&arena, bytes, &why), why);
+    unsigned char *block = arena.base;
+    assert_true(__asan_address_is_poisoned(block));
+    float *a = arena_floats(&arena, 3);
+    size_t used = arena.used_bytes;
+    float *b = arena_floats(&arena, 16);
+    assert_false(__asan_address_is_poisoned(a + 2));
+    assert_true(__asan_address_is_poisoned(a + 3));
+    assert_true(__asan_address_is_poisoned((unsigned char *)b - 1));
+    assert_false(__asan_address_is_poisoned(b));
+    assert_false(__asan_address_is_poisoned(b + 15));
+    assert_true(__asan_address_is_poisoned(b + 16));
+    arena_rewind(&arena, used);
+    assert_false(__asan_address_is_poisoned(a + 2));
+    assert_true(__asan_address_is_poisoned(b));
+    arena_finish(&arena);
+}
+
 static void test_buf_grows_to_its_limit(void **state)
 {
     (void)state;
@@ -142,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_status_messages_are_cut),
         cmocka_unit_test(test_mem_never_wraps),
         cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arena_is_watched),
         cmocka_unit_test(test_buf_grows_to_its_limit),
         cmocka_unit_test(test_buf_reads_files),
     };

@@ -2,6 +2,7 @@
  * changing one thing. What a good model computes is in test_towers.c. */
 #include "tests/unit/unit.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -357,18 +358,48 @@ static void test_patches_must_be_square_and_rgb(void **state)
     close_parts(parts);
 }
 
-static void test_extra_tensors_are_ignored(void **state)
+/* Loads while standard error goes to a file, whose text goes into out_log. */
+static void expect_model_logging(const struct parts *parts, struct clip_model **out,
+                                 struct buf *out_log)
+{
+    char path[128];
+    struct fail why;
+    path_of(parts, "log", path);
+    int before = dup(STDERR_FILENO), file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    assert_true(before >= 0 && file >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    enum status status = clip_model_load(parts->folder, NULL, out, &why);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(file);
+    unit_assert_ok(status, why);
+    out_log->size = 0;
+    unit_assert_ok(buf_read_file(out_log, path, &why), why);
+    remove_file(parts, "log");
+}
+
+static void test_extra_tensors_are_ignored_with_a_warning(void **state)
 {
     (void)state;
+    static const char *const buffers[] = {"input_resolution", "context_length", "vocab_size",
+                                          "logit_bias"};
     struct clip_model *plain, *with_extra;
+    struct buf log;
+    buf_init(&log, MOST_FILE_BYTES);
     struct parts *parts = open_parts("same_huggingface", true);
+    for (size_t i = 0; i < UNIT_COUNT(buffers); i++)
+        add(parts, buffers[i], 0, 1);
     write_model(parts, NULL);
-    expect_model(parts, -1, &plain);
+    log_set_level(LOG_WARN);
+    expect_model_logging(parts, &plain, &log);
+    assert_int_equal(log.size, 0);
     add(parts, "vision_model.head.weight", 1, 5);
-    add(parts, "logit_bias", 0, 1);
     write_model(parts, NULL);
-    expect_model(parts, -1, &with_extra);
+    expect_model_logging(parts, &with_extra, &log);
+    assert_non_null(strstr(log.data, "ignored tensors that CLIP does not use: 1, the first is "
+                                     "vision_model.head.weight"));
     assert_int_equal(plain->parameters, with_extra->parameters);
+    log_set_level(LOG_DEBUG);
+    buf_finish(&log);
     clip_model_destroy(plain);
     clip_model_destroy(with_extra);
     close_parts(parts);
@@ -408,6 +439,40 @@ static void test_blocks_are_counted(void **state)
     strcpy(parts->entries[parts->count - 1].name, "transformer.resblocks.99999999999999999999.x");
     write_model(parts, NULL);
     expect_refused(parts, STATUS_LIMIT, "number of text blocks is");
+    close_parts(parts);
+}
+
+static void lengthen(struct parts *parts, const char *name, size_t rows)
+{
+    struct entry *entry = find(parts, name);
+    free(entry->data);
+    entry->bytes = rows * (entry->bytes / entry->shape[0]);
+    entry->data = calloc(entry->bytes, 1);
+    entry->shape[0] = rows;
+    write_model(parts, NULL);
+}
+
+#define ATTENTION(vision, text)                                                                    \
+    "{\"vision_config\":{\"num_attention_heads\":" vision "},"                                     \
+    "\"text_config\":{\"num_attention_heads\":" text "}}"
+
+/* The file is small, but a session would need memory for every pair of tokens in every head. */
+static void test_attention_is_bounded(void **state)
+{
+    (void)state;
+    struct clip_model *model;
+    struct parts *parts = open_parts("same_huggingface", false);
+    lengthen(parts, "vision_model.embeddings.position_embedding.weight", 1 + 64 * 64);
+    write_text(parts, "config.json", ATTENTION("16", "3"));
+    expect_refused(parts, STATUS_LIMIT,
+                   "16 attention heads over 4097 tokens in the vision tower; heads times tokens "
+                   "squared must be at most 268435456");
+    write_text(parts, "config.json", ATTENTION("8", "3"));
+    expect_model(parts, -1, &model);
+    clip_model_destroy(model);
+    lengthen(parts, "text_model.embeddings.position_embedding.weight", 4000);
+    write_text(parts, "config.json", ATTENTION("8", "24"));
+    expect_refused(parts, STATUS_LIMIT, "24 attention heads over 4000 tokens in the text tower");
     close_parts(parts);
 }
 
@@ -481,6 +546,15 @@ static void test_config_is_checked(void **state)
          "text_config.layer_norm_eps is not a number from"},
         {"{\"text_config\":{\"layer_norm_eps\":1e-6},\"vision_config\":{\"layer_norm_eps\":1e-5}}",
          STATUS_UNSUPPORTED, "vision_config.layer_norm_eps is 1e-05 and"},
+        {"{\"vision_config\":{\"hidden_act\":\"gelu\"},\"text_config\":{}}", STATUS_UNSUPPORTED,
+         "vision_config.hidden_act is \"gelu\" and text_config.hidden_act \"quick_gelu\" (quick"},
+        {"{\"vision_config\":{\"hidden_act\":null},\"text_config\":{\"hidden_act\":\"gelu\"}}",
+         STATUS_UNSUPPORTED,
+         "vision_config.hidden_act is \"quick_gelu\" and text_config.hidden_act"},
+        {"{\"vision_config\":{\"layer_norm_eps\":1e-3},\"text_config\":{}}", STATUS_UNSUPPORTED,
+         "vision_config.layer_norm_eps is 0.001 and text_config.layer_norm_eps 1e-05 (1e-05 where"},
+        {"{\"vision_config\":{},\"text_config\":{\"layer_norm_eps\":1e-3}}", STATUS_UNSUPPORTED,
+         "vision_config.layer_norm_eps is 1e-05 and text_config.layer_norm_eps 0.001"},
         {"{}", STATUS_INVALID, "the vision width of 16 is no multiple of 64"},
         {"{\"vision_config\":{\"num_attention_heads\":1}}", STATUS_INVALID,
          "the text width of 24 is no multiple of 64"},
@@ -523,14 +597,17 @@ static void test_config_is_used(void **state)
     struct parts *parts = open_parts("same_huggingface", false);
     write_model(parts, NULL);
     check_config(parts, HEADS("", ""), -1, CLIP_MODEL_QUICK_GELU, 1e-5);
-    check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ""), -1, CLIP_MODEL_GELU, 1e-5);
-    check_config(parts, HEADS("", ",\"hidden_act\":\"gelu\""), -1, CLIP_MODEL_GELU, 1e-5);
+    check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ",\"hidden_act\":\"gelu\""), -1,
+                 CLIP_MODEL_GELU, 1e-5);
+    check_config(parts, HEADS(",\"hidden_act\":\"quick_gelu\"", ""), -1, CLIP_MODEL_QUICK_GELU,
+                 1e-5);
     check_config(parts, HEADS(",\"hidden_act\":\"gelu\"", ""), CLIP_MODEL_QUICK_GELU,
                  CLIP_MODEL_QUICK_GELU, 1e-5);
     check_config(parts, HEADS(",\"hidden_act\":\"relu\"", ""), CLIP_MODEL_GELU, CLIP_MODEL_GELU,
                  1e-5);
-    check_config(parts, HEADS(",\"hidden_act\":null", ",\"layer_norm_eps\":1e-3"), -1,
-                 CLIP_MODEL_QUICK_GELU, 1e-3);
+    check_config(parts,
+                 HEADS(",\"hidden_act\":null,\"layer_norm_eps\":1e-3", ",\"layer_norm_eps\":1e-3"),
+                 -1, CLIP_MODEL_QUICK_GELU, 1e-3);
     check_config(parts,
                  "{\"model_cfg\":{\"vision_cfg\":{\"head_width\":8},\"text_cfg\":{\"heads\":3}}}",
                  -1, CLIP_MODEL_GELU, 1e-5);
@@ -570,6 +647,31 @@ static void test_folder(void **state)
     clip_model_destroy(NULL);
 }
 
+/* As timm publishes: its own vision tower as model.safetensors, with a config of its own. */
+static void test_open_clip_files_come_first(void **state)
+{
+    (void)state;
+    struct clip_model *model;
+    struct parts *parts = open_parts("same_open_clip", false);
+    char from[128], to[128];
+    write_model(parts, NULL);
+    path_of(parts, "model.safetensors", from);
+    path_of(parts, "open_clip_model.safetensors", to);
+    assert_int_equal(rename(from, to), 0);
+    write_text(parts, "model.safetensors", "no CLIP model");
+    write_text(parts, "config.json", "{\"architecture\":\"vit_base_patch16_clip_224\"}");
+    expect_refused(parts, STATUS_LIMIT, "/model.safetensors: header length");
+    write_text(parts, "open_clip_config.json",
+               "{\"model_cfg\":{\"vision_cfg\":{\"head_width\":8},\"text_cfg\":{\"heads\":3}}}");
+    expect_model(parts, -1, &model);
+    assert_int_equal(model->geometry.text.heads, 3);
+    clip_model_destroy(model);
+    remove_file(parts, "open_clip_model.safetensors");
+    expect_refused(parts, STATUS_LIMIT, "/model.safetensors: header length");
+    remove_file(parts, "open_clip_config.json");
+    close_parts(parts);
+}
+
 int main(void)
 {
     log_set_level(LOG_DEBUG);
@@ -582,13 +684,15 @@ int main(void)
         cmocka_unit_test(test_projection_of_the_other_layout),
         cmocka_unit_test(test_positions_must_be_square),
         cmocka_unit_test(test_patches_must_be_square_and_rgb),
-        cmocka_unit_test(test_extra_tensors_are_ignored),
+        cmocka_unit_test(test_extra_tensors_are_ignored_with_a_warning),
         cmocka_unit_test(test_variants_are_refused),
         cmocka_unit_test(test_blocks_are_counted),
+        cmocka_unit_test(test_attention_is_bounded),
         cmocka_unit_test(test_logit_scale),
         cmocka_unit_test(test_config_is_checked),
         cmocka_unit_test(test_config_is_used),
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_open_clip_files_come_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,17 +85,35 @@ static int test_remove_dir(void **state)
     return rmdir(test_dir);
 }
 
-static enum status test_load(const char *json, struct preprocess *out, struct fail *why)
+static void test_write(const char *name, const char *json)
 {
     char path[64];
-    snprintf(path, sizeof path, "%s/preprocessor_config.json", test_dir);
+    snprintf(path, sizeof path, "%s/%s", test_dir, name);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     fputs(json, file);
     fclose(file);
-    enum status status = preprocess_load(test_dir, 224, out, why);
+}
+
+static void test_remove(const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s", test_dir, name);
     unlink(path);
+}
+
+static enum status test_load_as(const char *name, const char *json, struct preprocess *out,
+                                struct fail *why)
+{
+    test_write(name, json);
+    enum status status = preprocess_load(test_dir, 224, out, why);
+    test_remove(name);
     return status;
+}
+
+static enum status test_load(const char *json, struct preprocess *out, struct fail *why)
+{
+    return test_load_as("preprocessor_config.json", json, out, why);
 }
 
 static void test_assert_clip(const struct preprocess *preprocess)
@@ -202,6 +220,90 @@ static void test_refuses_other_transforms(void **state)
     }
 }
 
+/* ---- open_clip_config.json ---- */
+
+static enum status test_load_open_clip(const char *json, struct preprocess *out, struct fail *why)
+{
+    return test_load_as("open_clip_config.json", json, out, why);
+}
+
+static void test_loads_open_clip(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+        "{}",
+        "{\"model_cfg\": {\"embed_dim\": 512}, \"preprocess_cfg\": null}",
+        "{\"preprocess_cfg\": {\"size\": [224, 224], \"mode\": \"RGB\", \"mean\": null, "
+        "\"interpolation\": \"bicubic\", \"resize_mode\": \"shortest\", \"fill_color\": 0}}",
+    };
+    struct preprocess preprocess;
+    struct fail why;
+    for (size_t i = 0; i < UNIT_COUNT(same); i++) {
+        unit_assert_ok(test_load_open_clip(same[i], &preprocess, &why), why);
+        test_assert_clip(&preprocess);
+    }
+    unit_assert_ok(test_load_open_clip("{\"preprocess_cfg\": {\"size\": 224, \"mean\": [0.25, 0.5, "
+                                       "0.75], \"std\": [0.5, 1, 2]}}",
+                                       &preprocess, &why),
+                   why);
+    assert_int_equal(preprocess.shortest_edge, 224);
+    assert_int_equal(preprocess.crop_size, 224);
+    for (size_t c = 0; c < 3; c++) {
+        assert_true(preprocess.mean[c] == 0.25f * (float)(c + 1));
+        assert_true(preprocess.deviation[c] == 0.5f * (float)(1 << c));
+    }
+}
+
+static void test_preprocessor_config_comes_first(void **state)
+{
+    (void)state;
+    struct preprocess preprocess;
+    struct fail why;
+    test_write("open_clip_config.json", "{\"preprocess_cfg\": {\"mean\": [0, 0, 0]}}");
+    unit_assert_ok(test_load("{}", &preprocess, &why), why);
+    test_assert_clip(&preprocess);
+    test_remove("open_clip_config.json");
+}
+
+static void test_refuses_other_transforms_of_open_clip(void **state)
+{
+    (void)state;
+#define CASE(section, part, status)                                                                \
+    {                                                                                              \
+        "{\"preprocess_cfg\": " section "}", part, status                                          \
+    }
+    static const struct {
+        const char *json, *part;
+        enum status status;
+    } cases[] = {
+        CASE("{\"interpolation\": \"bilinear\"}",
+             "preprocess_cfg.interpolation is \"bilinear\", only \"bicubic\"", STATUS_INVALID),
+        CASE("{\"interpolation\": 3}", "preprocess_cfg.interpolation", STATUS_INVALID),
+        CASE("{\"resize_mode\": \"squash\"}",
+             "preprocess_cfg.resize_mode is \"squash\", only \"shortest\"", STATUS_INVALID),
+        CASE("{\"mode\": \"L\"}", "preprocess_cfg.mode is \"L\", only \"RGB\"", STATUS_INVALID),
+        CASE("{\"size\": 256}",
+             "preprocess_cfg.size is 256 x 256, but the model's image size is 224", STATUS_INVALID),
+        CASE("{\"size\": [224, 336]}", "preprocess_cfg.size is 336 x 224", STATUS_INVALID),
+        CASE("{\"size\": [224]}", "preprocess_cfg.size is not", STATUS_INVALID),
+        CASE("{\"size\": [224, \"224\"]}", "preprocess_cfg.size is not", STATUS_INVALID),
+        CASE("{\"mean\": 0.5}", "preprocess_cfg.mean is not an array of 3", STATUS_INVALID),
+        CASE("{\"std\": [1, 0, 1]}", "preprocess_cfg.std[1] is not a positive", STATUS_INVALID),
+        CASE("[]", "preprocess_cfg is not a JSON object", STATUS_FORMAT),
+        {"[]", "the file is not a JSON object", STATUS_FORMAT},
+        {"{", "line 1", STATUS_FORMAT},
+    };
+#undef CASE
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        struct preprocess preprocess = {.shortest_edge = 77};
+        struct fail why;
+        unit_assert_fails(test_load_open_clip(cases[i].json, &preprocess, &why), cases[i].status,
+                          why, cases[i].part);
+        assert_non_null(strstr(why.message, "open_clip_config.json: "));
+        assert_int_equal(preprocess.shortest_edge, 77);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -212,6 +314,9 @@ int main(void)
         cmocka_unit_test(test_missing_file_means_clip),
         cmocka_unit_test(test_loads_other_values),
         cmocka_unit_test(test_refuses_other_transforms),
+        cmocka_unit_test(test_loads_open_clip),
+        cmocka_unit_test(test_preprocessor_config_comes_first),
+        cmocka_unit_test(test_refuses_other_transforms_of_open_clip),
     };
     return cmocka_run_group_tests_name("preprocess", tests, test_make_dir, test_remove_dir);
 }

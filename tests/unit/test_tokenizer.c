@@ -14,6 +14,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/tokenizer.h"
+#include "tests/unit/symbols.h"
 
 #define GOLDEN "tests/golden/tokenizer"
 
@@ -217,11 +218,21 @@ static void long_words_are_quick(void **state)
     tokenizer_destroy(tokenizer);
 }
 
-#define SPECIALS "\"<|startoftext|>\":5,\"<|endoftext|>\":6"
-#define VOCAB    "{\"a\":0,\"b\":1,\"a</w>\":2,\"ab\":3,\"aba</w>\":4," SPECIALS "}"
+/* "a" is 97, "a</w>" 353. */
+#define SPECIALS "\"<|startoftext|>\":514,\"<|endoftext|>\":515"
+#define VOCAB    "{@,\"ab\":512,\"aba</w>\":513," SPECIALS "}"
 #define SUFFIX   "\"end_of_word_suffix\":\"</w>\""
 #define MODEL(vocab, merges, more)                                                                 \
     "{\"model\":{" SUFFIX ",\"vocab\":" vocab ",\"merges\":" merges more "}}"
+
+static enum status parse(const char *json, struct tokenizer **out, struct fail *why)
+{
+    size_t size;
+    char *text = symbols_expand(json, strlen(json), &size);
+    enum status status = tokenizer_parse(text, size, out, why);
+    free(text);
+    return status;
+}
 
 static void assert_ids(const struct tokenizer *tokenizer, const char *text, const int32_t *expected,
                        size_t expected_count)
@@ -231,29 +242,61 @@ static void assert_ids(const struct tokenizer *tokenizer, const char *text, cons
     assert_memory_equal(ids, expected, expected_count * sizeof *ids);
 }
 
-static void unknown_symbols_become_end_of_text(void **state)
+static void merges_join_symbols(void **state)
 {
     (void)state;
-    static const char json[] = MODEL(VOCAB, "[\"a b\",\"ab a</w>\"]", "");
     struct tokenizer *tokenizer;
-    assert_int_equal(tokenizer_parse(json, strlen(json), &tokenizer, NULL), STATUS_OK);
-    assert_int_equal(tokenizer_vocabulary(tokenizer), 7);
-    assert_ids(tokenizer, "aba A", (int32_t[]){5, 4, 2, 6}, 4);
-    assert_ids(tokenizer, "abxa b", (int32_t[]){5, 3, 6, 2, 6, 6}, 6);
+    assert_int_equal(parse(MODEL(VOCAB, "[\"a b\",\"ab a</w>\"]", ""), &tokenizer, NULL),
+                     STATUS_OK);
+    assert_int_equal(tokenizer_vocabulary(tokenizer), 516);
+    assert_ids(tokenizer, "aba A", (int32_t[]){514, 513, 353, 515}, 4);
+    assert_ids(tokenizer, "abxa b", (int32_t[]){514, 512, 120, 353, 354, 515}, 6);
     tokenizer_destroy(tokenizer);
+}
+
+/* An unknown symbol would be end of text in the midst of a text, and there the features are read.
+ */
+static void every_byte_needs_its_symbols(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *token, *message;
+    } cases[] = {
+        {"a", "vocab.json: the token \"a\" of byte 0x61 is missing"},
+        {"a</w>", "vocab.json: the token \"a</w>\" of byte 0x61 is missing"},
+        {"\u0100", "vocab.json: the token \"\u0100\" of byte 0x00 is missing"},
+        {"\u0143</w>", "vocab.json: the token \"\u0143</w>\" of byte 0xad is missing"},
+        {"\u00ff", "vocab.json: the token \"\u00ff\" of byte 0xff is missing"},
+    };
+    size_t size;
+    char *whole = symbols_expand(VOCAB, strlen(VOCAB), &size);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tokenizer *tokenizer = NULL;
+        struct fail why = {0};
+        json_t *vocab = json_loadb(whole, size, 0, NULL);
+        assert_int_equal(json_object_del(vocab, cases[i].token), 0);
+        char *text = json_dumps(vocab, 0);
+        assert_int_equal(tokenizer_parse_pair(text, strlen(text), "", 0, &tokenizer, &why),
+                         STATUS_FORMAT);
+        assert_string_equal(why.message, cases[i].message);
+        assert_null(tokenizer);
+        free(text);
+        json_decref(vocab);
+    }
+    free(whole);
 }
 
 static void special_tokens_may_be_added_tokens(void **state)
 {
     (void)state;
     static const char json[] =
-        "{\"added_tokens\":[{\"id\":9,\"content\":\"<|startoftext|>\"},{\"id\":8,\"content\":"
-        "\"<|endoftext|>\"},{\"id\":70,\"content\":\"a\"}],\"model\":{\"type\":\"BPE\"," SUFFIX
-        ",\"vocab\":{\"a\":0,\"a</w>\":1},\"merges\":[],\"unk_token\":null,\"dropout\":null}}";
+        "{\"added_tokens\":[{\"id\":513,\"content\":\"<|startoftext|>\"},{\"id\":512,\"content\":"
+        "\"<|endoftext|>\"},{\"id\":700,\"content\":\"a\"}],\"model\":{\"type\":\"BPE\"," SUFFIX
+        ",\"vocab\":{@},\"merges\":[],\"unk_token\":null,\"dropout\":null}}";
     struct tokenizer *tokenizer;
-    assert_int_equal(tokenizer_parse(json, strlen(json), &tokenizer, NULL), STATUS_OK);
-    assert_int_equal(tokenizer_vocabulary(tokenizer), 10);
-    assert_ids(tokenizer, "a", (int32_t[]){9, 1, 8}, 3);
+    assert_int_equal(parse(json, &tokenizer, NULL), STATUS_OK);
+    assert_int_equal(tokenizer_vocabulary(tokenizer), 514);
+    assert_ids(tokenizer, "a", (int32_t[]){513, 353, 512}, 3);
     tokenizer_destroy(tokenizer);
 }
 
@@ -277,7 +320,7 @@ static void broken_json_is_refused_by_name(void **state)
         {MODEL(VOCAB, "[]", ",\"dropout\":0.1"), "model.dropout is set"},
         {MODEL(VOCAB, "[]", ",\"byte_fallback\":true"), "model.byte_fallback is true"},
         {MODEL(VOCAB, "[]", ",\"ignore_merges\":true"), "model.ignore_merges is true"},
-        {MODEL(VOCAB, "[\"a b\",\"a c\"]", ""), "merge 2: token \"c\" is not in the vocabulary"},
+        {MODEL(VOCAB, "[\"a b\",\"a cd\"]", ""), "merge 2: token \"cd\" is not in the vocabulary"},
         {MODEL(VOCAB, "[[\"b\",\"a\"]]", ""), "merge 1: token \"ba\" is not in the vocabulary"},
         {MODEL(VOCAB, "[\"ab\"]", ""), "merge 1 is not two tokens with one space between"},
         {MODEL(VOCAB, "[\"a b c\"]", ""), "merge 1 is not two tokens"},
@@ -295,13 +338,12 @@ static void broken_json_is_refused_by_name(void **state)
         {MODEL("{\"a\":0,\"<|startoftext|>\":1}", "[]", ""), "\"<|endoftext|>\" is missing"},
         {"{\"added_tokens\":[{\"id\":9,\"content\":\"<|endoftext|>\"}],\"model\":{" SUFFIX
          ",\"vocab\":" VOCAB ",\"merges\":[]}}",
-         "gives \"<|endoftext|>\" another id than the vocabulary's 6"},
+         "gives \"<|endoftext|>\" another id than the vocabulary's 515"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct tokenizer *tokenizer = NULL;
         struct fail why = {0};
-        enum status status =
-            tokenizer_parse(cases[i].json, strlen(cases[i].json), &tokenizer, &why);
+        enum status status = parse(cases[i].json, &tokenizer, &why);
         assert_true(status == STATUS_FORMAT || status == STATUS_UNSUPPORTED);
         assert_null(tokenizer);
         assert_int_equal(why.code, status);
@@ -319,14 +361,16 @@ static void broken_merges_are_refused_by_line(void **state)
         {"", NULL},
         {"#version: 0.2\na b\nab a</w>\n", NULL},
         {"a b\r\nab a</w>", NULL},
-        {"#version: 0.2\na b\n\nab x\n", "merges.txt: line 4: token \"x\" is not in the vocab"},
+        {"#version: 0.2\na b\n\nab xy\n", "merges.txt: line 4: token \"xy\" is not in the vocab"},
         {"a b\nab\n", "merges.txt: line 2 is not two tokens with one space between"},
         {"a  b\n", "merges.txt: line 1 is not two tokens"},
     };
     struct tokenizer *tokenizer = NULL;
     struct fail why = {0};
+    size_t size;
+    char *vocab = symbols_expand(VOCAB, strlen(VOCAB), &size);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        enum status status = tokenizer_parse_pair(VOCAB, strlen(VOCAB), cases[i].merges,
+        enum status status = tokenizer_parse_pair(vocab, size, cases[i].merges,
                                                   strlen(cases[i].merges), &tokenizer, &why);
         assert_int_equal(status, cases[i].message ? STATUS_FORMAT : STATUS_OK);
         if (cases[i].message && !strstr(why.message, cases[i].message))
@@ -334,8 +378,9 @@ static void broken_merges_are_refused_by_line(void **state)
         if (!status)
             tokenizer_destroy(tokenizer);
     }
-    assert_int_equal(tokenizer_parse_pair(VOCAB, strlen(VOCAB), "a b\0", 4, &tokenizer, &why),
+    assert_int_equal(tokenizer_parse_pair(vocab, size, "a b\0", 4, &tokenizer, &why),
                      STATUS_FORMAT);
+    free(vocab);
     assert_string_equal(why.message, "merges.txt has a NUL byte");
     assert_int_equal(tokenizer_parse_pair("[1]", 3, "", 0, &tokenizer, &why), STATUS_FORMAT);
     assert_string_equal(why.message, "vocab.json is not a JSON object");
@@ -357,6 +402,26 @@ static void truncated_files_are_refused(void **state)
     assert_int_equal(tokenizer_parse(json.data, end - 1, &tokenizer, NULL), STATUS_FORMAT);
     assert_null(tokenizer);
     buf_finish(&json);
+}
+
+static void files_over_the_limit_are_refused(void **state)
+{
+    (void)state;
+    static const size_t limit = (size_t)16 << 20;
+    char folder[] = "/tmp/test_tokenizer.XXXXXX", path[512];
+    struct fail why = {0};
+    struct tokenizer *tokenizer = NULL;
+    assert_non_null(mkdtemp(folder));
+    write_file(folder, "tokenizer.json", "", 0);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    assert_int_equal(truncate(path, (off_t)limit), 0);
+    assert_int_equal(tokenizer_load(folder, &tokenizer, &why), STATUS_FORMAT);
+    assert_int_equal(truncate(path, (off_t)limit + 1), 0);
+    assert_int_equal(tokenizer_load(folder, &tokenizer, &why), STATUS_LIMIT);
+    assert_non_null(strstr(why.message, "16777216"));
+    assert_null(tokenizer);
+    unlink(path);
+    rmdir(folder);
 }
 
 static void deep_nesting_is_refused(void **state)
@@ -408,11 +473,13 @@ int main(void)
         cmocka_unit_test(long_text_is_cut_and_keeps_its_end),
         cmocka_unit_test(refuses_with_outputs_untouched),
         cmocka_unit_test(long_words_are_quick),
-        cmocka_unit_test(unknown_symbols_become_end_of_text),
+        cmocka_unit_test(merges_join_symbols),
+        cmocka_unit_test(every_byte_needs_its_symbols),
         cmocka_unit_test(special_tokens_may_be_added_tokens),
         cmocka_unit_test(broken_json_is_refused_by_name),
         cmocka_unit_test(broken_merges_are_refused_by_line),
         cmocka_unit_test(truncated_files_are_refused),
+        cmocka_unit_test(files_over_the_limit_are_refused),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(long_names_are_cut_between_characters),
         cmocka_unit_test(clip_vocabulary_gives_clip_ids),

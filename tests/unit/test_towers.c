@@ -146,6 +146,18 @@ static void test_openai(void **state)
     check_folder("openai", "openai", "quick_gelu");
 }
 
+static void test_one_block(void **state)
+{
+    (void)state;
+    check_folder("one_block", "huggingface", "gelu");
+}
+
+static void test_one_patch(void **state)
+{
+    (void)state;
+    check_folder("one_patch", "huggingface", "quick_gelu");
+}
+
 static void test_layouts_give_equal_bits(void **state)
 {
     (void)state;
@@ -275,6 +287,8 @@ int main(void)
         cmocka_unit_test(test_huggingface),
         cmocka_unit_test(test_open_clip),
         cmocka_unit_test(test_openai),
+        cmocka_unit_test(test_one_block),
+        cmocka_unit_test(test_one_patch),
         cmocka_unit_test(test_layouts_give_equal_bits),
         cmocka_unit_test(test_helpers_give_equal_bits),
         cmocka_unit_test(test_activation_can_be_chosen),
