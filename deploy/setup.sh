@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that a task needs and that are not there yet.
+# Installs the packages that a task needs and that are not there yet, on Debian 12 and newer. On any
+# other system it says what is needed and installs nothing.
 #   deploy/setup.sh [build] [run] [test] [lint] [models]      (build when nothing is named)
 set -eu
 
@@ -11,9 +12,21 @@ test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pyt
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
 models="python3 python3-numpy python3-pil python3-regex python3-torch librsvg2-bin"
 
+os_release=${OS_RELEASE:-/etc/os-release} # a test gives another
+
 say() {
     printf '%s\n' "$*" >&2
 }
+
+# Debian 12 or newer; the coming release has no VERSION_ID.
+is_debian_12() (
+    ID=none
+    VERSION_ID=12
+    [ -r "$os_release" ] || exit 1
+    # shellcheck source=/dev/null
+    . "$os_release"
+    [ "$ID" = debian ] && [ "$VERSION_ID" -ge 12 ] && command -v apt-get >/dev/null
+)
 
 wanted=
 for group in "${@:-build}"; do
@@ -30,9 +43,9 @@ for group in "${@:-build}"; do
     esac
 done
 
-if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    say "setup: this is not Debian or Ubuntu, so nothing was installed. Make sure that you have"
-    say "what these Debian packages hold:"
+if ! is_debian_12; then
+    say "setup: this is not Debian 12 or newer, so nothing was installed. Make sure that you have"
+    say "what these packages of Debian 12 hold (other systems may name them differently):"
     # shellcheck disable=SC2086
     printf '    %s\n' $wanted >&2
     exit 0

@@ -66,7 +66,8 @@ static void http_find_route(struct request *request, const char *method, const c
     case ROUTER_FOUND:
         return;
     case ROUTER_NO_PATH:
-        snprintf(detail, sizeof detail, "there is nothing at %s", path);
+        snprintf(detail, sizeof detail, "there is nothing at %s",
+                 *path ? path : "a path that is empty or holds a NUL");
         http_refuse(request, 404, "not_found", detail);
         return;
     case ROUTER_NO_METHOD:
@@ -188,6 +189,18 @@ static enum MHD_Result http_on_request(void *argument, struct MHD_Connection *co
     enum MHD_Result result = http_receive(request, data, *size);
     *size = 0;
     return result;
+}
+
+/* A text with a NUL (%00) in it is emptied, so that nothing takes its beginning for all of it:
+ * there is no such path, and parameters of the query are known by their lengths. */
+static size_t http_on_unescape(void *argument, struct MHD_Connection *connection, char *text)
+{
+    (void)argument;
+    (void)connection;
+    size_t length = MHD_http_unescape(text);
+    if (memchr(text, '\0', length))
+        *text = '\0';
+    return length;
 }
 
 static void http_on_completed(void *argument, struct MHD_Connection *connection, void **slot,
@@ -325,7 +338,8 @@ enum status http_create(struct service *service, const struct router *router, in
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->connection_timeout_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_UNESCAPE_CALLBACK, http_on_unescape, NULL, MHD_OPTION_END);
     if (!http->daemon) {
         free(http);
         close(listen_fd);

@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < MAIN_COMMAND_COUNT; i++)
         if (!strcmp(argv[1], main_commands[i].name))
             return main_commands[i].run(argc - 1, argv + 1);
-    if (!strcmp(argv[1], "--help")) {
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         main_print_help(stdout);
         return 0;
     }

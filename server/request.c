@@ -26,27 +26,33 @@ const char *request_header(const struct request *request, const char *name)
 }
 
 struct request_visit {
-    enum status (*visit)(void *argument, const char *name, const char *value);
+    request_visit_query *visit;
     void *argument;
     enum status status;
+    struct fail *why;
 };
 
 static enum MHD_Result request_visit_one(void *argument, enum MHD_ValueKind kind, const char *name,
-                                         const char *value)
+                                         size_t name_length, const char *value, size_t value_length)
 {
-    struct request_visit *visit = argument;
+    struct request_visit *each = argument;
     (void)kind;
-    visit->status = visit->visit(visit->argument, name, value ? value : "");
-    return visit->status ? MHD_NO : MHD_YES;
+    if (memchr(name, '\0', name_length))
+        each->status = status_fail(each->why, STATUS_INVALID,
+                                   "the name of a field in the query holds a NUL byte");
+    else if (value && memchr(value, '\0', value_length))
+        each->status = status_fail(each->why, STATUS_INVALID, "\"%.64s\" holds a NUL byte", name);
+    else
+        each->status = each->visit(each->argument, name, value ? value : "", each->why);
+    return each->status ? MHD_NO : MHD_YES;
 }
 
-enum status request_each_query(const struct request *request,
-                               enum status (*visit)(void *argument, const char *name,
-                                                    const char *value),
-                               void *argument)
+enum status request_each_query(const struct request *request, request_visit_query *visit,
+                               void *argument, struct fail *why)
 {
-    struct request_visit each = {.visit = visit, .argument = argument};
-    MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, request_visit_one, &each);
+    struct request_visit each = {.visit = visit, .argument = argument, .why = why};
+    MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, request_visit_one,
+                                &each);
     return each.status;
 }
 

@@ -16,11 +16,13 @@ const char *request_id(const struct request *request);
 /* NULL if there is no such header; the name in any case. */
 const char *request_header(const struct request *request, const char *name);
 
-/* Every parameter of the query, decoded, in order; a missing value is "". Until visit fails. */
-enum status request_each_query(const struct request *request,
-                               enum status (*visit)(void *argument, const char *name,
-                                                    const char *value),
-                               void *argument);
+typedef enum status request_visit_query(void *argument, const char *name, const char *value,
+                                        struct fail *why);
+
+/* Every parameter of the query, decoded, in order; a missing value is "". Until visit fails.
+ * STATUS_INVALID for a NUL in a name or value. */
+enum status request_each_query(const struct request *request, request_visit_query *visit,
+                               void *argument, struct fail *why);
 
 /* Moves the body out; *out must not hold memory. */
 void request_take_body(struct request *request, struct buf *out);

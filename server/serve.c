@@ -162,7 +162,7 @@ int serve_main(int argc, char **argv, const struct router *router, void (*end_at
     struct serve serve = {.end_at_once = end_at_once};
     struct fail why;
     for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--help")) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             serve_print_help();
             return 0;
         }

@@ -20,6 +20,8 @@ enum {
     TERMINAL_MESSAGE_BYTES = 2048
 };
 
+static bool terminal_shows_progress; /* on the line of standard error where the cursor is */
+
 static size_t terminal_columns(void)
 {
     const char *text = getenv("COLUMNS");
@@ -41,6 +43,13 @@ void terminal_probe(struct terminal *out)
     out->columns = terminal_columns();
 }
 
+static void terminal_wipe_progress(void)
+{
+    if (terminal_shows_progress)
+        fputs("\r\033[K", stderr);
+    terminal_shows_progress = false;
+}
+
 void terminal_complain(const char *command, const char *format, ...)
 {
     char message[TERMINAL_MESSAGE_BYTES];
@@ -52,6 +61,7 @@ void terminal_complain(const char *command, const char *format, ...)
     struct buf line;
     buf_init(&line, SIZE_MAX);
     fflush(stdout);
+    terminal_wipe_progress();
     if (!printable_append(&line, message, SIZE_MAX, NULL))
         fprintf(stderr, "attriprompt %s: %s\n", command, line.data ? line.data : "");
     buf_finish(&line);
@@ -61,10 +71,11 @@ void terminal_progress(size_t done, size_t total)
 {
     if (total <= TERMINAL_MANY_PICTURES || !isatty(STDERR_FILENO) || isatty(STDOUT_FILENO))
         return;
-    if (done < total)
-        fprintf(stderr, "\r%zu of %zu pictures", done, total);
-    else
-        fputs("\r\033[K", stderr);
+    terminal_wipe_progress();
+    if (done == total)
+        return;
+    fprintf(stderr, "%zu of %zu pictures", done, total);
+    terminal_shows_progress = true;
 }
 
 static enum status terminal_lost(struct fail *why)

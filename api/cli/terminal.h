@@ -21,12 +21,13 @@ struct terminal {
 void terminal_probe(struct terminal *out);
 
 /* "attriprompt COMMAND: message" on standard error, made printable. Standard output is flushed
- * first, so that the two keep their order on a terminal. */
+ * first, so that the two keep their order on a terminal; progress that is shown is wiped. */
 void terminal_complain(const char *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* "done of total pictures" on one line of standard error, rewritten by the next call and wiped when
- * done reaches total. Silent unless there are many and only standard error is a terminal. */
+/* "done of total pictures" on one line of standard error, rewritten by the next call, and wiped by
+ * a message or when done reaches total. Silent unless there are many and only standard error is a
+ * terminal. */
 void terminal_progress(size_t done, size_t total);
 
 /* Writes text to standard output and empties it. */

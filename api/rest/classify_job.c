@@ -208,15 +208,10 @@ static const struct job_kind classify_job_kind = {
     .destroy = classify_job_destroy,
 };
 
-struct classify_job_query {
-    struct classify_request *input;
-    struct fail why;
-};
-
-static enum status classify_job_on_query(void *argument, const char *name, const char *value)
+static enum status classify_job_on_query(void *input, const char *name, const char *value,
+                                         struct fail *why)
 {
-    struct classify_job_query *query = argument;
-    return classify_request_set(query->input, name, value, strlen(value), &query->why);
+    return classify_request_set(input, name, value, strlen(value), why);
 }
 
 /* The part that needs no look at the body. */
@@ -239,11 +234,7 @@ static enum status classify_job_read_head(struct classify_job *job, const struct
     if ((size_t)length >= sizeof job->content_type)
         return status_fail(why, STATUS_UNSUPPORTED, "the Content-Type is longer than %d characters",
                            CLASSIFY_MAX_CONTENT_TYPE - 1);
-    struct classify_job_query query = {.input = &job->input};
-    status = request_each_query(request, classify_job_on_query, &query);
-    if (status)
-        *why = query.why;
-    return status;
+    return request_each_query(request, classify_job_on_query, &job->input, why);
 }
 
 void classify_job_handle(struct request *request, struct service *service)

@@ -154,7 +154,7 @@ enum status classify_request_set(struct classify_request *request, const char *n
         strcmp(name, "timeout_ms") != 0)
         return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
     char text[64];
-    if (length >= sizeof text)
+    if (length >= sizeof text || memchr(value, '\0', length))
         length = 0;
     memcpy(text, value, length);
     text[length] = '\0';

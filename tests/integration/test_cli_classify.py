@@ -338,6 +338,16 @@ def test_a_file_name_that_is_not_utf8(tmp_path):
     assert "caf\\xe9.jpg" in run("classify", "--labels", "cat", name).stdout.decode()
 
 
+def test_a_message_wipes_the_progress(tmp_path):
+    pictures = [CAT] * 20 + [tmp_path / "no.png"] + [CAT] * 40
+    code, shown = run_on_terminal("classify", "--labels", "cat", *pictures, both=False)
+    assert code == 1
+    wiped = "\r\033[K"
+    assert f"16 of 61 pictures{wiped}attriprompt classify: " in shown
+    assert f"\n32 of 61 pictures{wiped}48 of 61 pictures{wiped}" in shown
+    assert shown.endswith(wiped)
+
+
 def test_progress_is_for_people_who_wait():
     pictures = [CAT] * 60
     code, shown = run_on_terminal("classify", "--labels", "cat", *pictures, both=False)

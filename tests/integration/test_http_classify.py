@@ -225,6 +225,20 @@ def test_invalid_field_in_form_and_query(server):
     assert_problem(reply, 422, "invalid_field", "UTF-8")
 
 
+def test_nul_in_a_field(server):
+    for name in "labels", "top_k", "threshold":
+        reply = server.post_form(("image", DOG), (name, "1\0"))
+        assert_problem(reply, 422, "invalid_field", f'"{name}"')
+    reply = server.post_raw(DOG, labels="cat\0dog")
+    assert_problem(reply, 422, "invalid_field", '"labels" holds a NUL')
+    reply = server.post_raw(DOG, labels="cat,dog", top_k="1\0")
+    assert_problem(reply, 422, "invalid_field", '"top_k" holds a NUL')
+    reply = server.post_raw(DOG, labels="/\0")
+    assert_problem(reply, 422, "invalid_field", '"labels" holds a NUL')
+    reply = server.post_raw(DOG, **{"labels\0": "cat"})
+    assert_problem(reply, 422, "invalid_field", "name of a field")
+
+
 def test_invalid_labels(server):
     assert_problem(server.post_raw(DOG, labels="cat,dog,cat"), 422, "invalid_labels", "cat")
     reply = server.post_raw(DOG, labels="cat,dog", sentence="no place")

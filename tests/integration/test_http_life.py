@@ -216,6 +216,13 @@ def test_no_model(tmp_path):
     assert done.stdout == b""
 
 
+def test_short_option_for_help():
+    for words in (), ("serve",), ("classify",):
+        short, long = run(*words, "-h"), run(*words, "--help")
+        assert (short.returncode, short.stderr) == (0, b"")
+        assert short.stdout == long.stdout != b""
+
+
 def test_commands():
     assert run().returncode == 2
     assert b"serve" in run("--help").stdout

@@ -52,6 +52,8 @@ def test_unknown_path(server):
     assert_problem(server.get("/nothing"), 404, "not_found", "/nothing")
     assert_problem(server.request("POST", "/v1/classify/", DOG), 404, "not_found")
     assert_problem(server.get("/%ff%22%5c%0a"), 404, "not_found")
+    assert_problem(server.get("/livez%00"), 404, "not_found", "NUL")
+    assert_problem(server.get("/livez%00/more"), 404, "not_found")
 
 
 def test_wrong_method(server):
