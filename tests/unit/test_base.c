@@ -90,7 +90,7 @@ static void test_arena(void **state)
     arena_finish(NULL);
 }
 
-static void test_arena_is_watched(void **state)
+static void test_arena_under_address_sanitizer(void **state)
 {
     (void)state;
     if (!__asan_address_is_poisoned)
@@ -171,7 +171,7 @@ int main(void)
         cmocka_unit_test(test_status_messages_are_cut),
         cmocka_unit_test(test_mem_never_wraps),
         cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_arena_is_watched),
+        cmocka_unit_test(test_arena_under_address_sanitizer),
         cmocka_unit_test(test_buf_grows_to_its_limit),
         cmocka_unit_test(test_buf_reads_files),
     };
