@@ -74,8 +74,9 @@ static const struct config_option config_options[] = {
     CONFIG_NUMBER_ROW("label-cache-bytes", label_cache_bytes, "67108864", 0, 64 * GIB,
                       "memory for compiled labels of earlier requests"),
 
-    CONFIG_NUMBER_ROW("max-queue-rows", max_queue_rows, "256", 1, 1000000,
-                      "pictures that may wait; beyond it requests are answered 429"),
+    CONFIG_NUMBER_ROW(
+        "max-queue-rows", max_queue_rows, "256", 1, 1000000,
+        "pictures that may wait, beyond it 429; a request counts as one until it is read"),
     CONFIG_NUMBER_ROW("max-batch-rows", max_batch_rows, "8", 1, 1024,
                       "pictures that share one pass through the model"),
     CONFIG_NUMBER_ROW("request-timeout-ms", request_timeout_ms, "30000", 1, 86400000,

@@ -65,10 +65,19 @@ void batcher_push_ready(struct batcher *batcher, struct job *job, uint64_t now_u
     batcher_append(&batcher->ready, job, JOB_READY, now_us);
 }
 
+/* A ready job waits only for those that stood in line before it was ready: jobs that come to
+ * nothing would keep it for ever. */
+static bool batcher_prepares_next(const struct batcher *batcher)
+{
+    const struct job *waiting = batcher->waiting.first, *ready = batcher->ready.first;
+    return waiting && batcher->ready.rows < batcher->max_batch_rows &&
+           (!ready || waiting->waiting_since_us <= ready->waiting_since_us);
+}
+
 enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struct job **out_jobs,
                                  size_t *out_rows)
 {
-    if (batcher->waiting.first && batcher->ready.rows < batcher->max_batch_rows) {
+    if (batcher_prepares_next(batcher)) {
         *out_jobs = batcher_take_first(&batcher->waiting, now_us);
         *out_rows = 0;
         return BATCHER_PREPARE;

@@ -2,10 +2,11 @@
  * Which work comes next: the line of jobs that wait for a worker, and how they share passes through
  * the model. Pure policy: no threads, no clock (the time is an argument), no memory of its own.
  *
- * Jobs are prepared in the order in which they came. Prepared jobs collect until nothing is left to
- * prepare or a batch is full; then they go through the model together. So a lone request never
- * waits for company, and under load the batches fill up by themselves. A job is never split between
- * batches; one with more rows than a batch holds makes a batch of its own.
+ * Jobs are prepared in the order in which they came. Prepared jobs collect until those that stood
+ * in line before the first of them was ready are prepared too, or a batch is full; then they go
+ * through the model together. So a lone request never waits for company, under load the batches
+ * fill up by themselves, and no stream of new jobs can hold a ready one back. A job is never split
+ * between batches; one with more rows than a batch holds makes a batch of its own.
  *
  * Holds the jobs that are waiting or ready, see job.h. The caller serialises the calls.
  */

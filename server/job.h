@@ -14,10 +14,10 @@
  *   done       completions      the loop collects it, answers the request and destroys it
  *
  * Three things stand outside that rule. `request` belongs to the loop thread in every state: it
- * becomes NULL when the request was answered without the job (deadline, vanished client), and then
- * the job is destroyed when it comes back. `cancelled` and `deadline_us` are atomic: the loop sets
- * the first and a worker reads it to stop early; a worker may set the second, once it has read a
- * time-out in the body, and the loop reads it. `line` is the batcher's alone.
+ * becomes NULL when the request ended without the job (deadline, shutdown, connection closed), and
+ * then the job is destroyed when it comes back. `cancelled` and `deadline_us` are atomic: the loop
+ * sets the first and a worker reads it to stop early; a worker may set the second, once it has read
+ * a time-out in the body, and the loop reads it. `line` is the batcher's alone.
  */
 #ifndef SERVER_JOB_H
 #define SERVER_JOB_H
@@ -55,7 +55,8 @@ struct job_kind {
 
 struct job_timings {
     uint64_t queue_us;  /* waiting, in all */
-    uint64_t decode_us; /* reading the body, decoding and resizing pictures */
+    uint64_t decode_us; /* reading the body, decoding and resizing pictures: what `prepare` took
+                         * but for the text_us that it set itself */
     uint64_t image_us;  /* the pass through the model that this job's pictures were in */
     uint64_t text_us;   /* compiling labels, scores */
 };

@@ -51,19 +51,27 @@ static struct job_tools workers_tools(const struct worker *worker)
     };
 }
 
+static bool workers_job_is_cancelled(void *argument)
+{
+    const struct job *job = argument;
+    return atomic_load(&job->cancelled);
+}
+
 static void workers_prepare(struct worker *worker, struct job *job)
 {
     struct workers *workers = worker->workers;
     const struct job_tools tools = workers_tools(worker);
     uint64_t started_us = clock_now_us();
+    engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
     job->kind->prepare(job, &tools);
+    engine_session_set_stop(worker->session, NULL, NULL);
     if (!job->reply.status && job->rows) {
         job->features = mem_aligned(job->rows, workers->joint_width * sizeof(float));
         if (!job->features)
             workers_answer_failure(job, &(struct fail){.message = "no memory for the features"});
     }
     uint64_t now_us = clock_now_us();
-    job->timings.decode_us += now_us - started_us;
+    job->timings.decode_us += now_us - started_us - job->timings.text_us;
     if (job->reply.status || !job->rows) {
         completions_push(workers->completions, job);
         return;
@@ -117,12 +125,6 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
     return STATUS_OK;
 }
 
-static bool workers_job_is_cancelled(void *argument)
-{
-    const struct job *job = argument;
-    return atomic_load(&job->cancelled);
-}
-
 static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
 {
     struct workers *workers = worker->workers;
@@ -137,11 +139,8 @@ static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
         job->timings.image_us = image_us;
         if (status)
             workers_answer_failure(job, &why);
-        else if (!atomic_load(&job->cancelled)) {
-            engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
+        else if (!atomic_load(&job->cancelled))
             job->kind->answer(job, &tools);
-            engine_session_set_stop(worker->session, NULL, NULL);
-        }
         completions_push(workers->completions, job);
     }
 }

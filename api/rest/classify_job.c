@@ -23,6 +23,7 @@ struct classify_job {
     char content_type[CLASSIFY_MAX_CONTENT_TYPE];
     struct buf body;
     struct classify_request input;
+    struct engine_labels *labels; /* from prepare on */
 };
 
 /* ---- On a worker ---- */
@@ -65,9 +66,7 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
         struct classify_image *image = &job->input.images[i];
         if (atomic_load(&job->job.cancelled))
             return;
-        if (!image->why.code && !image->size)
-            status_fail(&image->why, STATUS_FORMAT, "the picture is empty");
-        else if (!image->why.code)
+        if (!image->why.code)
             image->why.code =
                 engine_decode(engine, image->bytes, image->size, &limits,
                               pixels + rows * 3 * image_size * image_size, NULL, &image->why);
@@ -75,27 +74,6 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
             rows++;
     }
     job->job.rows = rows;
-}
-
-static void classify_job_prepare(struct job *base, const struct job_tools *tools)
-{
-    struct classify_job *job = (struct classify_job *)base;
-    const struct engine_info *info = engine_info(tools->engine);
-    struct fail why;
-    if (classify_job_read(job, tools, &why)) {
-        classify_job_fail(base, ERRORS_BODY, &why);
-        return;
-    }
-    base->pixels = mem_aligned(job->input.image_count,
-                               3 * info->image_size * info->image_size * sizeof(float));
-    if (!base->pixels) {
-        status_fail(&why, STATUS_NO_MEMORY, "no memory for %zu pictures", job->input.image_count);
-        classify_job_fail(base, ERRORS_IMAGE, &why);
-        return;
-    }
-    classify_job_decode(job, tools->engine, base->pixels);
-    if (!base->rows && !atomic_load(&base->cancelled))
-        classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
 }
 
 /* The compiled labels that the request asks for, acquired. */
@@ -128,11 +106,47 @@ static enum status classify_job_get_labels(const struct classify_job *job,
     return status;
 }
 
+/* Before the pictures, so that bad labels cost no decoding and a long compile delays no other job
+ * of a batch. */
+static enum status classify_job_take_labels(struct classify_job *job, const struct job_tools *tools,
+                                            struct fail *why)
+{
+    uint64_t started_us = clock_now_us();
+    enum status status = classify_job_get_labels(job, tools, &job->labels, why);
+    job->job.timings.text_us = clock_now_us() - started_us;
+    return status;
+}
+
+static void classify_job_prepare(struct job *base, const struct job_tools *tools)
+{
+    struct classify_job *job = (struct classify_job *)base;
+    const struct engine_info *info = engine_info(tools->engine);
+    struct fail why;
+    if (classify_job_read(job, tools, &why)) {
+        classify_job_fail(base, ERRORS_BODY, &why);
+        return;
+    }
+    if (classify_job_take_labels(job, tools, &why)) {
+        classify_job_fail(base, ERRORS_LABELS, &why);
+        return;
+    }
+    base->pixels = mem_aligned(job->input.image_count,
+                               3 * info->image_size * info->image_size * sizeof(float));
+    if (!base->pixels) {
+        status_fail(&why, STATUS_NO_MEMORY, "no memory for %zu pictures", job->input.image_count);
+        classify_job_fail(base, ERRORS_IMAGE, &why);
+        return;
+    }
+    classify_job_decode(job, tools->engine, base->pixels);
+    if (!base->rows && !atomic_load(&base->cancelled))
+        classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
+}
+
 /* One result a picture, from its row's features. */
 static enum status classify_job_score(const struct classify_job *job, const struct engine *engine,
-                                      const struct engine_labels *labels,
                                       struct classify_answer *answer, struct fail *why)
 {
+    const struct engine_labels *labels = job->labels;
     const struct classify_request *input = &job->input;
     size_t width = engine_info(engine)->joint_width, count = engine_labels_count(labels);
     size_t top_k = input->top_k < count ? input->top_k : count;
@@ -163,22 +177,16 @@ static enum status classify_job_score(const struct classify_job *job, const stru
 static void classify_job_answer(struct job *base, const struct job_tools *tools)
 {
     struct classify_job *job = (struct classify_job *)base;
-    struct engine_labels *labels = NULL;
     struct classify_answer *answer = NULL;
     struct buf text;
     struct fail why;
     buf_init(&text, CLASSIFY_MAX_ANSWER_BYTES);
     uint64_t started_us = clock_now_us();
-    enum status status = classify_job_get_labels(job, tools, &labels, &why);
-    if (status) {
-        classify_job_fail(base, ERRORS_LABELS, &why);
-        return;
-    }
-    status = classify_answer_create(&answer, &why);
+    enum status status = classify_answer_create(&answer, &why);
     if (!status)
-        status = classify_job_score(job, tools->engine, labels, answer, &why);
+        status = classify_job_score(job, tools->engine, answer, &why);
     uint64_t now_us = clock_now_us();
-    base->timings.text_us = now_us - started_us;
+    base->timings.text_us += now_us - started_us;
     if (!status)
         status = classify_answer_write(answer, base->request_id, engine_info(tools->engine)->name,
                                        &base->timings, now_us - base->created_us, &text, &why);
@@ -188,7 +196,6 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
         reply_set_json(&base->reply, 200, &text);
     buf_finish(&text);
     classify_answer_destroy(answer);
-    engine_labels_release(labels);
 }
 
 static void classify_job_destroy(struct job *base)
@@ -196,6 +203,7 @@ static void classify_job_destroy(struct job *base)
     struct classify_job *job = (struct classify_job *)base;
     classify_request_finish(&job->input);
     buf_finish(&job->body);
+    engine_labels_release(job->labels);
     job_finish(base);
     free(job);
 }
@@ -219,10 +227,12 @@ static enum status classify_job_read_head(struct classify_job *job, const struct
                                           struct fail *why)
 {
     const struct config *config = job->service->config;
+    const struct engine_labels *defaults = job->service->default_labels;
     struct classify_limits limits = {
         .max_images = config->max_images_per_request,
         .max_labels = config->max_labels,
         .max_label_texts = config->max_label_texts,
+        .default_labels = defaults ? engine_labels_count(defaults) : 0,
         .max_timeout_ms = config->max_request_timeout_ms,
     };
     classify_request_init(&job->input, &limits);

@@ -193,12 +193,16 @@ static enum status classify_request_read_form(struct classify_request *request,
 static enum status classify_request_check(const struct classify_request *request, struct fail *why)
 {
     if (!request->image_count)
-        return status_fail(why, STATUS_INVALID, "\"image\": there is no picture in the request");
-    size_t labels = request->labels.count, sentences = request->sentences.count;
-    if (labels * (sentences ? sentences : 1) > request->limits.max_label_texts)
+        return status_fail(why, STATUS_INVALID,
+                           "there is no picture: \"image\" in a form, \"images\" in JSON");
+    bool own = request->labels.count > 0;
+    size_t labels = own ? request->labels.count : request->limits.default_labels;
+    size_t sentences = request->sentences.count ? request->sentences.count : 1;
+    bool compiled_already = !own && !request->sentences.count;
+    if (labels && !compiled_already && sentences > request->limits.max_label_texts / labels)
         return status_fail(why, STATUS_LIMIT,
                            "%zu labels times %zu sentences are more than %zu texts", labels,
-                           sentences ? sentences : 1, request->limits.max_label_texts);
+                           sentences, request->limits.max_label_texts);
     return STATUS_OK;
 }
 

@@ -21,6 +21,7 @@ struct classify_limits {
     size_t max_images;
     size_t max_labels;
     size_t max_label_texts; /* labels times sentences */
+    size_t default_labels;  /* how many the model has for a request without labels of its own */
     uint64_t max_timeout_ms;
 };
 

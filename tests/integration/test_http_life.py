@@ -150,6 +150,20 @@ def test_drain_timeout():
     assert server.wait() == 0
 
 
+def test_long_compile_ends_with_its_request():
+    """Some minutes of labels: the server ends long before they are compiled."""
+    server = Server("--threads", 1, "--drain-timeout-ms", 50, "--max-label-texts", 10**6)
+    sentences = [("sentence", f"sentence {i} {{}}") for i in range(400)]
+    body = form(("image", DOG), ("labels", ",".join(slow_labels(0, 2000))), *sentences)
+    with server.connect() as connection:
+        connection.sendall(post_head(len(body)) + body)
+        time.sleep(0.3)
+        server.signal()
+        assert read_reply(connection.makefile("rb")).status == 503
+        assert server.process.wait(20) == 0
+    assert server.wait() == 0
+
+
 def test_second_signal_ends_at_once():
     server = Server("--threads", 1)
     body = form(("image", DOG), ("labels", ",".join(slow_labels(0, 2000))))

@@ -50,6 +50,25 @@ static void test_prepares_in_order_until_a_batch_is_full(void **state)
     assert_ptr_equal(out, &jobs[4]);
 }
 
+/* Or a stream of requests that come to nothing would keep it for ever. */
+static void test_a_ready_job_does_not_wait_for_later_ones(void **state)
+{
+    (void)state;
+    struct batcher batcher;
+    struct job ready = {.rows = 1}, before = {.kind = NULL}, after = {.kind = NULL}, *out;
+    size_t rows;
+    batcher_init(&batcher, 10, 4);
+    assert_int_equal(batcher_push(&batcher, &before, 1, NULL), STATUS_OK);
+    batcher_push_ready(&batcher, &ready, 2);
+    assert_int_equal(batcher_push(&batcher, &after, 3, NULL), STATUS_OK);
+    assert_int_equal(batcher_next(&batcher, 4, &out, &rows), BATCHER_PREPARE);
+    assert_ptr_equal(out, &before);
+    assert_int_equal(batcher_next(&batcher, 5, &out, &rows), BATCHER_RUN);
+    assert_ptr_equal(out, &ready);
+    assert_int_equal(batcher_next(&batcher, 6, &out, &rows), BATCHER_PREPARE);
+    assert_ptr_equal(out, &after);
+}
+
 static void test_jobs_are_not_split(void **state)
 {
     (void)state;
@@ -119,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lone_job_goes_straight_through),
         cmocka_unit_test(test_prepares_in_order_until_a_batch_is_full),
+        cmocka_unit_test(test_a_ready_job_does_not_wait_for_later_ones),
         cmocka_unit_test(test_jobs_are_not_split),
         cmocka_unit_test(test_refuses_when_full),
         cmocka_unit_test(test_takes_jobs_back),

@@ -2,8 +2,11 @@
 
 #include "api/rest/classify_request.h"
 
-static const struct classify_limits limits = {
-    .max_images = 2, .max_labels = 4, .max_label_texts = 6, .max_timeout_ms = 1000};
+static const struct classify_limits limits = {.max_images = 2,
+                                              .max_labels = 4,
+                                              .max_label_texts = 6,
+                                              .default_labels = 3,
+                                              .max_timeout_ms = 1000};
 
 static enum status read_json(struct classify_request *request, const char *text, struct fail *why)
 {
@@ -91,6 +94,8 @@ static void test_json_refused(void **state)
     assert_json_refused("{\"images\":[{\"data\":\"\"}],\"labels\":[\"a\",\"b\",\"c\",\"d\"],"
                         "\"sentence\":[\"{}\",\"a {}\"]}",
                         STATUS_LIMIT, "4 labels times 2 sentences");
+    assert_json_refused("{\"images\":[{\"data\":\"\"}],\"sentence\":[\"{}\",\"a {}\",\"b {}\"]}",
+                        STATUS_LIMIT, "3 labels times 3 sentences"); /* the model's own labels */
 }
 
 static void test_json_of_very_many_or_very_deep_values(void **state)
