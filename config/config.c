@@ -58,7 +58,7 @@ static const struct config_option config_options[] = {
     CONFIG_NUMBER_ROW("max-body-bytes", max_body_bytes, "33554432", 1, 2 * GIB,
                       "largest body of a request"),
     CONFIG_NUMBER_ROW("body-timeout-ms", body_timeout_ms, "60000", 10, 86400000,
-                      "time in which a request must have arrived in full"),
+                      "time in which the body of a request must have arrived"),
     CONFIG_NUMBER_ROW("max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
                       "all bodies in memory together; beyond it requests are answered 429"),
 
@@ -152,15 +152,21 @@ static void config_variable_name(const struct config_option *option, char *out, 
         *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
 }
 
-static enum status config_apply_presets(struct config *config, struct fail *why)
+/* Every option that no flag has set: from the environment (an empty variable is none) or its
+ * default. */
+static enum status config_apply_presets(struct config *config, const bool *flagged,
+                                        struct fail *why)
 {
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
         const struct config_option *option = &config_options[i];
         char variable[64];
         config_variable_name(option, variable, sizeof variable);
         const char *value = getenv(variable);
-        enum status status = value ? config_set(config, option, value, variable, why)
-                                   : config_set(config, option, option->preset, option->name, why);
+        if (flagged[i])
+            continue;
+        enum status status = value && *value
+                                 ? config_set(config, option, value, variable, why)
+                                 : config_set(config, option, option->preset, option->name, why);
         if (status)
             return status;
     }
@@ -178,7 +184,7 @@ static const struct config_option *config_find(const char *name, size_t length)
 
 /* Takes the flag at *position, with its value, and moves on. */
 static enum status config_apply_flag(struct config *config, int count, char *const *arguments,
-                                     int *position, struct fail *why)
+                                     int *position, bool *flagged, struct fail *why)
 {
     const char *argument = arguments[(*position)++];
     if (strncmp(argument, "--", 2) != 0)
@@ -195,6 +201,7 @@ static enum status config_apply_flag(struct config *config, int count, char *con
         return status_fail(why, STATUS_INVALID, "--%s needs a value", option->name);
     char source[64];
     snprintf(source, sizeof source, "--%s", option->name);
+    flagged[option - config_options] = true;
     return config_set(config, option, value, source, why);
 }
 
@@ -216,9 +223,12 @@ static enum status config_check(const struct config *config, struct fail *why)
 enum status config_load(struct config *out, int count, char *const *arguments, struct fail *why)
 {
     struct config config = {0};
-    enum status status = config_apply_presets(&config, why);
+    bool flagged[CONFIG_OPTION_COUNT] = {false};
+    enum status status = STATUS_OK;
     for (int position = 0; !status && position < count;)
-        status = config_apply_flag(&config, count, arguments, &position, why);
+        status = config_apply_flag(&config, count, arguments, &position, flagged, why);
+    if (!status)
+        status = config_apply_presets(&config, flagged, why);
     if (!status)
         status = config_check(&config, why);
     if (!status)

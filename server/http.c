@@ -58,6 +58,14 @@ static void http_refuse_too_large(struct request *request)
     http_refuse(request, 413, "body_too_large", detail);
 }
 
+static void http_refuse_busy(struct request *request)
+{
+    char detail[128];
+    snprintf(detail, sizeof detail, "the requests in memory have reached %" PRIu64 " bytes",
+             request->http->service->config->max_buffered_bytes);
+    http_refuse(request, 429, "server_busy", detail);
+}
+
 static void http_find_route(struct request *request, const char *method, const char *path)
 {
     struct http *http = request->http;
@@ -86,6 +94,29 @@ static void http_set_line(struct request *request, const char *method, const cha
             *c = '?';
 }
 
+static struct http_connection *http_connection_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+/* What the library lets through: no Host, and framing that a proxy may read in another way. */
+static void http_check_head(struct request *request, const char *version)
+{
+    const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    if (!strcmp(version, MHD_HTTP_VERSION_1_1) && !request_header(request, MHD_HTTP_HEADER_HOST))
+        http_refuse(request, 400, "no_host", "an HTTP/1.1 request must have a Host header");
+    else if (coding && strcasecmp(coding, "chunked") != 0)
+        http_refuse(request, 501, "transfer_encoding", "Transfer-Encoding can only be chunked");
+    else if (coding && request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH))
+        http_refuse(request, 400, "ambiguous_length",
+                    "Transfer-Encoding and Content-Length exclude each other");
+    else
+        return;
+    request->close_after = true;
+}
+
 static bool http_is_too_large(const struct request *request)
 {
     const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -95,14 +126,17 @@ static bool http_is_too_large(const struct request *request)
 /* The head is here. A request that will be refused may still have a body on the way: then the
  * answer waits until that has been read, unless the client waits for leave to send it or it is too
  * large to be read. */
-static enum MHD_Result http_begin(struct request *request, const char *method, const char *path)
+static enum MHD_Result http_begin(struct request *request, const char *method, const char *path,
+                                  const char *version)
 {
     struct http *http = request->http;
     bool too_large = http_is_too_large(request);
     http_set_line(request, method, path);
     request_set_id(request, &http->id_seed);
     buf_init(&request->body, http->service->config->max_body_bytes);
-    http_find_route(request, method, path);
+    http_check_head(request, version);
+    if (!request->reply.status)
+        http_find_route(request, method, path);
     if (request->route && !request->route->while_draining && http->service->draining)
         http_refuse(request, 503, "draining", "the server is shutting down");
     if (!request->reply.status && too_large)
@@ -112,7 +146,7 @@ static enum MHD_Result http_begin(struct request *request, const char *method, c
     const char *expect = request_header(request, MHD_HTTP_HEADER_EXPECT);
     if (expect && !strcasecmp(expect, "100-continue"))
         return request_send(request, true) ? MHD_YES : MHD_NO;
-    if (too_large)
+    if (too_large || request->close_after)
         http_refuse_past_library(request);
     return MHD_YES;
 }
@@ -132,7 +166,7 @@ static enum MHD_Result http_receive(struct request *request, const char *data, s
     if (request->reply.status)
         return MHD_YES;
     if (http->buffered_bytes + size > config->max_buffered_bytes)
-        http_refuse(request, 429, "server_busy", "too many bytes of requests are in memory");
+        http_refuse_busy(request);
     else if (buf_append(&request->body, data, size, NULL))
         http_refuse(request, 500, "internal", "no memory for the body");
     else {
@@ -178,11 +212,11 @@ static enum MHD_Result http_on_request(void *argument, struct MHD_Connection *co
                                        const char *path, const char *method, const char *version,
                                        const char *data, size_t *size, void **slot)
 {
-    (void)version;
     struct request *request = *slot;
     if (!request) {
+        http_connections_begin_request(http_connection_of(connection));
         *slot = request = http_add_request(argument, connection);
-        return request ? http_begin(request, method, path) : MHD_NO;
+        return request ? http_begin(request, method, path, version) : MHD_NO;
     }
     if (!*size)
         return http_arrived(request);
@@ -206,12 +240,13 @@ static size_t http_on_unescape(void *argument, struct MHD_Connection *connection
 static void http_on_completed(void *argument, struct MHD_Connection *connection, void **slot,
                               enum MHD_RequestTerminationCode reason)
 {
-    (void)connection;
     struct http *http = argument;
     struct request *request = *slot;
     if (!request)
         return;
     *slot = NULL;
+    http_connections_end_request(http_connection_of(connection), clock_now_us());
+    http->next_deadline_us = 0; /* the connection's own begins */
     double ms = (double)(clock_now_us() - request->started_us) / 1e3;
     if (reason == MHD_REQUEST_TERMINATED_COMPLETED_OK || request->state == REQUEST_LINGERING)
         log_line(LOG_INFO, "\"%s\" %d %.1f ms %s", request->line, request->sent_status, ms,
@@ -225,6 +260,19 @@ static void http_on_completed(void *argument, struct MHD_Connection *connection,
     if (request->next)
         request->next->previous = request->previous;
     request_destroy(request);
+}
+
+static void http_on_connection(void *argument, struct MHD_Connection *connection, void **slot,
+                               enum MHD_ConnectionNotificationCode what)
+{
+    struct http *http = argument;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *slot = http_connections_add(&http->connections, connection, clock_now_us());
+        http->next_deadline_us = 0;
+    } else {
+        http_connections_remove(&http->connections, *slot);
+        *slot = NULL;
+    }
 }
 
 /* ---- Answers that come from elsewhere than a handler ---- */
@@ -277,12 +325,18 @@ static uint64_t http_deadline_of(const struct request *request)
 
 static void http_expire_request(struct request *request)
 {
+    char detail[128];
     if (request->state == REQUEST_WORKING) {
-        http_give_up(request, 504, "deadline_exceeded", "the request's time was up");
+        uint64_t allowed_us = atomic_load(&request->job->deadline_us) - request->job->created_us;
+        snprintf(detail, sizeof detail, "the request was not done in its %" PRIu64 " ms",
+                 allowed_us / 1000);
+        http_give_up(request, 504, "deadline_exceeded", detail);
         return;
     }
     if (request->state == REQUEST_RECEIVING) {
-        http_refuse(request, 408, "body_too_slow", "the body did not arrive in time");
+        snprintf(detail, sizeof detail, "the body did not arrive within %" PRIu64 " ms",
+                 request->http->service->config->body_timeout_ms);
+        http_refuse(request, 408, "body_too_slow", detail);
         request_send_past_library(request);
     }
     request->deadline_us = UINT64_MAX;
@@ -295,7 +349,7 @@ static void http_expire(struct http *http, uint64_t now_us)
         http->next_deadline_us = 0;
     if (now_us < http->next_deadline_us)
         return;
-    http->next_deadline_us = UINT64_MAX;
+    http->next_deadline_us = http_connections_expire(&http->connections, now_us);
     for (struct request *request = http->requests; request; request = request->next) {
         if (http_deadline_of(request) <= now_us)
             http_expire_request(request);
@@ -331,6 +385,8 @@ enum status http_create(struct service *service, const struct router *router, in
     http->router = *router;
     http->completions = completions;
     http->next_deadline_us = UINT64_MAX;
+    http->connections.most_idle_us =
+        config->connection_timeout_s * 1000000 + config->body_timeout_ms * 1000;
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL,
@@ -338,11 +394,11 @@ enum status http_create(struct service *service, const struct router *router, in
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->connection_timeout_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-        MHD_OPTION_UNESCAPE_CALLBACK, http_on_unescape, NULL, MHD_OPTION_END);
-    if (!http->daemon) {
+        MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, http, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_UNESCAPE_CALLBACK, http_on_unescape, NULL,
+        MHD_OPTION_END);
+    if (!http->daemon) { /* which has closed listen_fd */
         free(http);
-        close(listen_fd);
         return status_fail(why, STATUS_IO, "libmicrohttpd did not start");
     }
     *out = http;

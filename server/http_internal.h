@@ -3,6 +3,7 @@
 #define SERVER_HTTP_INTERNAL_H
 
 #include "server/http.h"
+#include "server/http_connections.h"
 #include "server/request_internal.h"
 
 struct MHD_Daemon;
@@ -12,6 +13,7 @@ struct http {
     struct router router;
     struct completions *completions;
     struct MHD_Daemon *daemon;
+    struct http_connections connections;
     struct request *requests;
     uint64_t next_deadline_us; /* no deadline is earlier */
     uint64_t id_seed;

@@ -167,15 +167,16 @@ static int request_socket(const struct request *request)
 void request_send_past_library(struct request *request)
 {
     const struct reply *reply = &request->reply;
-    char head[512], date[64];
+    char head[640], date[64], timing[160];
     time_t now = time(NULL);
     struct tm utc;
+    request_format_timing(request, timing, sizeof timing);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
     int length = snprintf(head, sizeof head,
                           "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: %s\r\n"
-                          "Content-Length: %zu\r\nX-Request-Id: %s\r\n\r\n",
+                          "Content-Length: %zu\r\nX-Request-Id: %s\r\nServer-Timing: %s\r\n\r\n",
                           reply->status, reply_reason(reply->status), date, reply->content_type,
-                          reply->body.size, request->id);
+                          reply->body.size, request->id, timing);
     int fd = request_socket(request);
     struct iovec parts[] = {{.iov_base = head, .iov_len = (size_t)length},
                             {.iov_base = reply->body.data, .iov_len = reply->body.size}};

@@ -35,6 +35,7 @@ struct request {
     char id[JOB_REQUEST_ID_BYTES];
     char line[128]; /* method and path, printable, for the log */
 
+    bool close_after; /* what follows on the connection cannot be trusted */
     struct buf body;
     uint64_t received_bytes;
     size_t buffered_bytes; /* this request's share of http's account */

@@ -210,6 +210,7 @@ enum status classify_request_read(struct classify_request *request, enum classif
                                   const char *content_type, const char *body, size_t size,
                                   struct fail *why)
 {
+    size_t labels = request->labels.count, sentences = request->sentences.count;
     enum status status = STATUS_OK;
     switch (kind) {
     case CLASSIFY_BODY_RAW:
@@ -222,5 +223,9 @@ enum status classify_request_read(struct classify_request *request, enum classif
         status = classify_json_read(request, body, size, why);
         break;
     }
+    if (!status && labels && request->labels.count > labels)
+        return status_fail(why, STATUS_INVALID, "\"labels\" is given in the query and the body");
+    if (!status && sentences && request->sentences.count > sentences)
+        return status_fail(why, STATUS_INVALID, "\"sentence\" is given in the query and the body");
     return status ? status : classify_request_check(request, why);
 }
