@@ -40,7 +40,13 @@ def test_debian(setup, about):
 
 
 @pytest.mark.parametrize(
-    "about", ["ID=debian\nVERSION_ID=11\n", "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n", ""]
+    "about",
+    [
+        "ID=debian\nVERSION_ID=11\n",
+        "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04\n",
+        "ID=fedora\nVERSION_ID=40\n",
+        "",
+    ],
 )
 def test_other_systems_are_told_what_is_needed(setup, about):
     done = setup(about, "build", "run")
