@@ -53,9 +53,10 @@ void block_forward(const struct block_setting *setting, const struct clip_model_
                    const struct block_sequences *sequences, const struct block_scratch *scratch,
                    float *x);
 
-/* The last block where only one row of each sequence is read: what block_forward would
- * leave (but for rounding) in row starts[i] + (last ? length - 1 : 0), in out [sequences, width],
- * at the cost of keys and values for all rows and the rest for one. x is left as it is. */
+/* The last block where only one row of each sequence is read (the last one, if causal): what
+ * block_forward would leave (but for rounding) in row starts[i] + (last ? length - 1 : 0), in out
+ * [sequences, width], at the cost of keys and values for all rows and the rest for one. x is left
+ * as it is. */
 void block_forward_readout(const struct block_setting *setting,
                            const struct clip_model_block *block,
                            const struct block_sequences *sequences,

@@ -112,7 +112,7 @@ enum status engine_tokenize(const struct engine *engine, const char *text, int32
                             size_t *out_count, bool *out_cut, struct fail *why);
 
 /* texts [count], NUL-terminated UTF-8 -> out_features [count, joint_width], unit length. A text
- * over the context is STATUS_LIMIT. */
+ * over the context is STATUS_LIMIT. After a failure out_features may be written in part. */
 enum status engine_embed_texts(struct engine_session *session, const char *const *texts,
                                size_t count, float *out_features, struct fail *why);
 

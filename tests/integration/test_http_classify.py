@@ -239,6 +239,14 @@ def test_nul_in_a_field(server):
     assert_problem(reply, 422, "invalid_field", "name of a field")
 
 
+def test_a_list_comes_in_one_place(server):
+    body = form(("image", DOG), ("labels", "dog"), ("sentence", "{}"))
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    for name, value in (("labels", "cat"), ("sentence", "a%20{}")):
+        reply = server.request("POST", f"/v1/classify?{name}={value}", body, kind)
+        assert_problem(reply, 422, "invalid_field", f'"{name}" is given in the query and the body')
+
+
 def test_invalid_labels(server):
     assert_problem(server.post_raw(DOG, labels="cat,dog,cat"), 422, "invalid_labels", "cat")
     reply = server.post_raw(DOG, labels="cat,dog", sentence="no place")

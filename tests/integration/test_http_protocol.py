@@ -215,6 +215,48 @@ def test_silent_connection_is_closed():
             assert connection.recv(1) == b""
 
 
+def test_head_that_never_ends():
+    with serving("--connection-timeout-s", 1, "--body-timeout-ms", 500) as server:
+        with server.connect() as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\nX-Slow: ")
+            with pytest.raises(OSError):
+                for _ in range(200):
+                    time.sleep(0.1)
+                    connection.sendall(b"x")
+        # A connection may be used again and again for longer than that.
+        with server.connect() as connection, connection.makefile("rb") as stream:
+            for _ in range(8):
+                connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+                assert read_reply(stream).status == 200
+                time.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    "text, status, code",
+    [
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400, "no_host"),
+        (head(Transfer_Encoding="gzip") + b"x", 501, "transfer_encoding"),
+        (head(Transfer_Encoding="gzip, chunked") + b"0\r\n\r\n", 501, "transfer_encoding"),
+        (
+            head(Transfer_Encoding="chunked", Content_Length=3) + b"0\r\n\r\n",
+            400,
+            "ambiguous_length",
+        ),
+    ],
+)
+def test_doubtful_heads(server, text, status, code):
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(text)
+        reply = read_reply(stream)
+        assert_problem(reply, status, code)
+        assert reply.headers["connection"] == "close"
+        assert "total;dur=" in reply.headers["server-timing"]
+        assert read_reply(stream) is None
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert read_reply(stream).status == 200
+
+
 def test_memory_for_bodies_is_bounded():
     options = ["--max-body-bytes", 50000, "--max-buffered-bytes", 60000]
     with serving(*options) as server:

@@ -39,6 +39,11 @@ static void test_flag_beats_environment_beats_default(void **state)
     assert_string_equal(config.host, "0.0.0.0");
     assert_int_equal(config.port, 0);
     assert_int_equal(config.max_batch_rows, 3);
+    setenv("ATTRIPROMPT_HOST", "", 1);
+    setenv("ATTRIPROMPT_MAX_BATCH_ROWS", "many", 1);
+    unit_assert_ok(LOAD(&config, &why, "--max-batch-rows", "5"), why);
+    assert_int_equal(config.max_batch_rows, 5);
+    assert_string_equal(config.host, "127.0.0.1");
     setenv("ATTRIPROMPT_MAX_BATCH_ROWS", "0", 1);
     unit_assert_fails(config_load(&config, 0, NULL, &why), STATUS_INVALID, why,
                       "ATTRIPROMPT_MAX_BATCH_ROWS: \"0\" is not a whole number from 1 to 1024");

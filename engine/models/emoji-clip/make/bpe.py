@@ -11,6 +11,8 @@ import unicodedata
 
 import regex
 
+from captions import EXTRA_TEXT, TEMPLATES
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 PIECES = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]"
                        r"|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
@@ -125,7 +127,6 @@ class Tokenizer:
 
 def caption_counts(classes):
     """{piece: count} over names (heavily), aliases, keywords and the templates."""
-    from captions import TEMPLATES, EXTRA_TEXT
     counts = collections.Counter()
     for entry in classes:
         for weight, texts in ((8, [entry["name"]]), (4, entry["aliases"]), (1, entry["keywords"])):

@@ -89,7 +89,6 @@ def read_classes(root):
         used.add(name)
         aliases = [plain(w) for w in entry["short_names"] + [entry["name"].split(" (")[0]]]
         words = [plain(w) for w in base.get("tags", []) + keywords.get(key, [])]
-        aliases += [w for w in words[:0]]
         classes.append({"code": key, "name": name, "category": entry["category"],
                         "aliases": aliases, "keywords": words})
     add_everyday(classes)

@@ -25,8 +25,8 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 def preprocess(picture):
     """PIL picture -> [3,64,64], as CLIPImageProcessor does it."""
     picture = picture.convert("RGB")
-    scale = IMAGE / min(picture.size)
-    size = [max(IMAGE, int(side * scale)) for side in picture.size]
+    short = min(picture.size)
+    size = [IMAGE * side // short for side in picture.size]
     picture = picture.resize(size, Image.BICUBIC)
     left, top = (size[0] - IMAGE) // 2, (size[1] - IMAGE) // 2
     picture = picture.crop((left, top, left + IMAGE, top + IMAGE))

@@ -27,6 +27,7 @@ from bpe import Tokenizer
 from build_data import TEST, VALIDATION
 from captions import Captions
 from clip import Clip, JOINT
+from muon import Muon
 
 # Drawings that only differ in rendering count as one family.
 FAMILY = {"noto-svg": "noto", "fluent-modern": "fluent", "fluent-flat": "fluent",
@@ -77,31 +78,35 @@ class Trainer:
         self.model = Clip(len(tokenizer.vocab), args.drop)
         self.anchors = torch.nn.Parameter(torch.randn(len(self.captions.classes), JOINT) * 0.05)
         self.average = copy.deepcopy(self.model).eval()
-        self.optimiser = torch.optim.AdamW(self.groups(), lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
+        self.optimiser, self.muon = self.optimisers()
         self.names = self.captions.names()
         self.bank, self.queue = None, []
         self.step, self.spent, self.best = 0, 0.0, 0.0
+        self.parts = [0.0, 0.0, 0.0]
         self.stop, self.asked, self.took = False, False, 0.0
         torch.manual_seed(args.seed + 1000 * args.rank)
 
-    def groups(self):
-        """Weight decay for matrices only."""
-        decay, rest = [], []
+    def optimisers(self):
+        """Muon for the matrices of the vision blocks, AdamW for the rest (decay for matrices)."""
+        blocks, decay, rest = [], [], [self.anchors]
         for name, value in self.model.named_parameters():
             plain = value.ndim < 2 or "embedding" in name
-            (rest if plain else decay).append(value)
-        rest.append(self.anchors)
-        return [{"params": decay, "weight_decay": self.args.decay},
-                {"params": rest, "weight_decay": 0.0}]
+            inner = "vision_model.encoder" in name and not plain
+            (blocks if inner else rest if plain else decay).append(value)
+        args = self.args
+        groups = [{"params": decay, "weight_decay": args.decay},
+                  {"params": rest, "weight_decay": 0.0}]
+        return (torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), eps=1e-6),
+                Muon(blocks, lr=args.muon, weight_decay=args.decay))
 
     def progress(self):
         """Share of the budget that is spent."""
         return min(1.0, self.spent / (self.args.minutes * 60))
 
     def rate(self):
-        """Learning rate: linear warm-up over 200 steps, cosine to 1 % over the budget."""
+        """Share of the learning rates: warm-up over 100 steps, cosine to 1 % over the budget."""
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.progress())
-        return self.args.lr * min(1.0, (self.step + 1) / 200) * (0.01 + 0.99 * cosine)
+        return min(1.0, (self.step + 1) / 100) * (0.01 + 0.99 * cosine)
 
     def batch_classes(self):
         """The next distinct classes of a shuffled pass."""
@@ -117,8 +122,7 @@ class Trainer:
         """Which patches each picture keeps, rather not blank ones; all late in the run."""
         if self.progress() > self.args.whole_from:
             return None
-        patches = pixels[:, 1].reshape(-1, 8, 8, 8, 8).permute(0, 1, 3, 2, 4)
-        patches = patches.flatten(3).flatten(1, 2)
+        patches = pixels[:, 1].reshape(-1, 8, 8, 8, 8).transpose(2, 3).reshape(-1, 64, 64)
         blank = (patches.amax(2) - patches.amin(2)) < 0.15
         return (torch.rand(len(pixels), 64) + 0.7 * blank).argsort(1)[:, :self.args.keep]
 
@@ -130,41 +134,49 @@ class Trainer:
             self.model.train()
 
     def loss(self):
-        """One batch: contrastive on its captions, image to all names (whose features are kept from
-        a recent step, without gradient), and image to image of the same emoji.  A caption that
-        also holds for another emoji of the batch is neither right nor wrong for it.  Anchors, one
-        learned vector an emoji that is not shipped, get both towers apart early on."""
+        """One batch: image to all names (whose features are kept from a recent step, without
+        gradient), image to anchors, image to image of the same emoji; and every few steps the
+        captions.  Anchors are one learned vector an emoji, not shipped, that pull the towers
+        apart early on."""
         numbers = self.batch_classes()
         index = self.pictures.draw(numbers, 2, self.rng)
         owner = torch.from_numpy(self.pictures.classes[index])
         pixels = augment(self.pictures.raw[torch.from_numpy(index)], self.pictures.flip[owner])
-        tokens, words = self.captions.draw(numbers, self.rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             image = self.model.image(pixels, self.kept(pixels))
-            text = self.model.text(tokens)
         scale = self.model.logit_scale.clamp(max=math.log(100)).exp()
-        mine = torch.tensor(numbers)[:, None] == owner[None]
-        also = self.captions.true_for[words][:, owner] & ~mine
-        here = (scale * text @ image.t()).masked_fill(also, -1e4)
-        place = mine.float().argmax(0)
-        to_text = F.cross_entropy(here.t(), place)
-        to_image = -(here.log_softmax(1) * mine).sum(1).mean() / 2
         to_name = F.cross_entropy(scale * image @ self.bank.t(), owner)
         anchors = scale * F.normalize(self.anchors, dim=1).t()
         anchored = F.cross_entropy(image @ anchors, owner)
-        anchored = anchored + 0.5 * F.cross_entropy(text @ anchors, torch.tensor(numbers))
         near = image @ image.t() / 0.1 - 1e4 * torch.eye(len(image))
         same = (owner[:, None] == owner[None]) & ~torch.eye(len(image), dtype=torch.bool)
         alike = -(near.log_softmax(1) * same).sum(1).mean()
-        self.parts = [float(p) for p in (to_text, to_name, anchored)]
-        return 0.5 * (to_text + to_image) + to_name + anchored + self.args.alike * alike
+        total = to_name + anchored + self.args.alike * alike
+        if self.step % self.args.text_every == 0:
+            total = total + self.caption_loss(numbers, owner, image, scale, anchors)
+        self.parts[:2] = float(to_name), float(anchored)
+        return total
+
+    def caption_loss(self, numbers, owner, image, scale, anchors):
+        """Contrastive on the captions of the batch, both ways, and captions to anchors.  A caption
+        that also holds for another emoji of the batch is neither right nor wrong for it."""
+        tokens, words = self.captions.draw(numbers, self.rng)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            text = self.model.text(tokens)
+        mine = torch.tensor(numbers)[:, None] == owner[None]
+        also = self.captions.true_for[words][:, owner] & ~mine
+        here = (scale * text @ image.t()).masked_fill(also, -1e4)
+        to_text = F.cross_entropy(here.t(), mine.float().argmax(0))
+        to_image = -(here.log_softmax(1) * mine).sum(1).mean() / 2
+        self.parts[2] = float(to_text)
+        return 0.5 * (to_text + to_image + F.cross_entropy(text @ anchors, torch.tensor(numbers)))
 
     def share(self):
         """Average the gradients over the processes; the first one's clock and stop go to all."""
         if self.args.processes == 1:
             self.spent, self.stop = self.spent + self.took, self.asked
             return
-        grads = [p.grad for p in self.model.parameters()] + [self.anchors.grad]
+        grads = [p.grad for p in [*self.model.parameters(), self.anchors] if p.grad is not None]
         clock = self.spent + self.took if self.args.rank == 0 else 0.0
         flat = torch.cat([g.reshape(-1) for g in grads]
                          + [torch.tensor([clock, float(self.asked)])])
@@ -179,14 +191,17 @@ class Trainer:
         """One step of the optimiser and of the average."""
         if self.bank is None or self.step % 50 == 0:
             self.refresh_bank()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
+        for optimiser, rate in ((self.optimiser, self.args.lr), (self.muon, self.args.muon)):
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate() * rate
         loss = self.loss()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
+        self.anchors.grad = None
         loss.backward()
         self.share()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
+        self.muon.step()
         self.step += 1
         if self.args.rank:
             return
@@ -212,7 +227,7 @@ class Trainer:
                  "best": self.best, "args": vars(self.args)}
         if not brief:
             state.update(model=self.model.state_dict(), anchors=self.anchors.data,
-                         optimiser=self.optimiser.state_dict(),
+                         optimiser=self.optimiser.state_dict(), muon=self.muon.state_dict(),
                          random=torch.get_rng_state(), numpy=self.rng.bit_generator.state,
                          queue=self.queue)
         torch.save(state, path + ".new")
@@ -225,6 +240,7 @@ class Trainer:
         self.anchors.data.copy_(state["anchors"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.muon.load_state_dict(state["muon"])
         self.step, self.spent, self.best = state["step"], state["spent"], state["best"]
         torch.manual_seed(self.args.seed + 1000 * self.args.rank + self.step)
         if self.args.rank == 0:
@@ -245,9 +261,9 @@ def report(trainer, out):
 
 def show(trainer, usual):
     """One line of progress."""
-    print("step %d, %.1f min, lr %.2e, captions %.3f, names %.3f, anchors %.3f, scale %.1f, %.0f "
-          "pictures/s" % (trainer.step, trainer.spent / 60, trainer.rate(), *trainer.parts,
-                          float(trainer.model.logit_scale.exp()),
+    print("step %d, %.1f min, lr %.2e, names %.3f, anchors %.3f, captions %.3f, scale %.1f, %.0f "
+          "pictures/s" % (trainer.step, trainer.spent / 60, trainer.rate() * trainer.args.lr,
+                          *trainer.parts, float(trainer.model.logit_scale.exp()),
                           2 * trainer.args.classes / usual), flush=True)
 
 
@@ -289,18 +305,20 @@ def start_processes(args):
                             world_size=args.processes, timeout=datetime.timedelta(hours=6))
 
 
-def main():
+def arguments():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="folder with pictures, classes, vocabulary")
     parser.add_argument("--out", required=True, help="folder for ckpt.pt and best.pt")
-    parser.add_argument("--minutes", type=float, default=100, help="computing time, no pauses")
+    parser.add_argument("--minutes", type=float, default=46.5, help="computing time, no pauses")
     parser.add_argument("--classes", type=int, default=96, help="emojis a batch, 2 pictures each")
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--muon", type=float, default=0.01, help="learning rate of Muon")
+    parser.add_argument("--text-every", type=int, default=2, help="steps between text batches")
     parser.add_argument("--decay", type=float, default=0.1, help="weight decay")
     parser.add_argument("--drop", type=float, default=0.05, help="stochastic depth")
     parser.add_argument("--keep", type=int, default=20, help="patches kept of 64")
-    parser.add_argument("--whole-from", type=float, default=0.88, help="all patches from here")
+    parser.add_argument("--whole-from", type=float, default=0.85, help="all patches from here")
     parser.add_argument("--alike", type=float, default=0.3, help="weight of image-image loss")
     parser.add_argument("--average", type=float, default=0.998, help="decay of averaged weights")
     parser.add_argument("--check", type=float, default=5, help="minutes between validations")
@@ -309,7 +327,12 @@ def main():
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help="continue from OUT/ckpt.pt")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    """Train, or continue."""
+    args = arguments()
     torch.set_num_threads(args.threads)
     os.makedirs(args.out, exist_ok=True)
     start_processes(args)
