@@ -91,16 +91,11 @@ static enum status serve_open_model(struct serve *serve, struct fail *why)
     enum status status = engine_open(config->model, &options, &service->engine, why);
     if (!status)
         status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
-    if (!status)
-        status = serve_warm_up(service, why);
     if (status)
         return status;
     const struct engine_info *info = engine_info(service->engine);
     log_line(LOG_INFO, "model %s: %zu parameters, %zux%zu pixels, %s", info->name, info->parameters,
              info->image_size, info->image_size, info->backend);
-    log_line(LOG_INFO, "%zu labels by default, %zu worker threads",
-             service->default_labels ? engine_labels_count(service->default_labels) : 0,
-             serve_threads(config));
     return STATUS_OK;
 }
 
@@ -118,6 +113,8 @@ static enum status serve_start(struct serve *serve, const struct router *router,
     if (!status)
         status = workers_create(serve->service.engine, &serve->completions, &options,
                                 &serve->service.workers, why);
+    if (!status) /* with the workers there to help */
+        status = serve_warm_up(&serve->service, why);
     if (!status)
         status =
             listener_open(config->host, (unsigned)config->port, &listen_fd, url, sizeof url, why);
@@ -126,6 +123,9 @@ static enum status serve_start(struct serve *serve, const struct router *router,
             http_create(&serve->service, router, listen_fd, &serve->completions, &serve->http, why);
     if (status)
         return status;
+    const struct engine_labels *labels = serve->service.default_labels;
+    log_line(LOG_INFO, "%zu labels by default, %zu worker threads",
+             labels ? engine_labels_count(labels) : 0, options.threads);
     printf("listening on %s\n", url);
     fflush(stdout);
     return STATUS_OK;

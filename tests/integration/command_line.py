@@ -93,5 +93,5 @@ def assert_usage(done, command, part):
 def assert_failure(done, command, part):
     assert done.returncode == 1
     message = done.stderr.decode()
-    assert message.startswith(f"attriprompt {command}: ")
+    assert message.splitlines()[-1].startswith(f"attriprompt {command}: "), message
     assert part in message
