@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    BLOCK_ROWS_A_CHUNK = 64,     /* of layer norm */
-    BLOCK_COLUMNS_A_CHUNK = 192, /* of a product, at least: each chunk packs the rows again */
+    BLOCK_ROWS_A_CHUNK = 64, /* of layer norm */
+    BLOCK_MOST_WAYS = 16,    /* each part of a product packs the rows again */
 };
 
 /* Below this many multiplications a product is not worth sharing: some 20 microseconds. */
@@ -47,12 +47,10 @@ static void block_linear_chunk(void *argument, size_t index)
 static void block_linear_run(struct block_linear_job *job)
 {
     double work = (double)job->rows * (double)job->count * (double)gemm_weight_inputs(job->weight);
-    size_t ways = work < 2 * block_worth_sharing ? 1 : job->setting->ways;
+    size_t ways = 1;
+    if (work >= 2 * block_worth_sharing)
+        ways = job->setting->ways < BLOCK_MOST_WAYS ? job->setting->ways : BLOCK_MOST_WAYS;
     size_t step = (job->count + ways - 1) / ways;
-    if (step < BLOCK_COLUMNS_A_CHUNK)
-        step = BLOCK_COLUMNS_A_CHUNK;
-    if (step > job->count || ways == 1)
-        step = job->count;
     job->step = (step + GEMM_COLUMN_STEP - 1) / GEMM_COLUMN_STEP * GEMM_COLUMN_STEP;
     size_t chunks = (job->count + job->step - 1) / job->step;
     parallel_for(job->setting->team, chunks, block_linear_chunk, job);

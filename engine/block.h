@@ -23,7 +23,7 @@
 /* What the operations of a tower need and no input changes. */
 struct block_setting {
     struct parallel_team *team;
-    size_t ways; /* in how many parts to share a product at most, at least 1 */
+    size_t ways; /* in how many parts to share a product at most: the cores, at least 1 */
     const struct kernels *kernels;
     const struct clip_model_tower *tower;
     enum clip_model_activation activation;

@@ -22,10 +22,6 @@
  * near the caches. */
 enum { ENGINE_TEXT_ROWS = 1024 };
 
-/* In how many parts a product is shared at most. Not the number of cores, so that a model gives the
- * same bits wherever the same instructions run. */
-enum { ENGINE_WAYS = 8 };
-
 const struct engine_image_limits engine_image_default_limits = {.max_pixels = 50 * 1000 * 1000,
                                                                 .max_jpeg_scans = 100};
 
@@ -145,7 +141,7 @@ static void engine_set_towers(struct engine *engine)
 {
     const struct clip_model_geometry *geometry = &engine->model->geometry;
     struct block_setting common = {.team = engine->team,
-                                   .ways = ENGINE_WAYS,
+                                   .ways = cores_available(),
                                    .kernels = kernels_best(),
                                    .activation = geometry->activation,
                                    .epsilon = geometry->layer_norm_epsilon};

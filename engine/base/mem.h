@@ -16,7 +16,8 @@ bool mem_add(size_t a, size_t b, size_t *out);
  * of zero gives a valid pointer. Release with free(). */
 void *mem_zeroed(size_t count, size_t size);
 
-/* The same, aligned to 64 bytes (a cache line, an AVX-512 register), not zeroed. free(). */
+/* The same, aligned to 64 bytes (a cache line, an AVX-512 register) at least, not zeroed; large
+ * blocks in huge pages if there are any. free(). */
 void *mem_aligned(size_t count, size_t size);
 
 /* Resizes an array; NULL (and the old array intact) on overflow or lack of memory. */
