@@ -38,7 +38,7 @@ static enum status label_cache_write_key(struct buf *key, const char *const *nam
         status = buf_append(key, "", 1, why);
     for (size_t i = 0; i < sentence_count && !status; i++)
         status = buf_append(key, sentences[i], strlen(sentences[i]) + 1, why);
-    return status;
+    return status ? status_context(why, status, "labels and sentences together") : STATUS_OK;
 }
 
 static uint64_t label_cache_hash(const struct buf *key)

@@ -1,6 +1,7 @@
 /*
  * Compiled labels of earlier requests, by their names and sentences, bounded in bytes; the least
- * recently used leave first. Any thread; the lock is held for look-ups only, never while compiling.
+ * recently used leave first. Any thread; the lock is held to look up, keep and drop entries, never
+ * while compiling.
  */
 #ifndef SERVER_LABEL_CACHE_H
 #define SERVER_LABEL_CACHE_H

@@ -66,9 +66,16 @@ enum status classify_answer_add_error(struct classify_answer *answer, int status
                                                           : STATUS_OK;
 }
 
-static int classify_answer_append(const char *text, size_t size, void *out)
+struct classify_answer_sink {
+    struct buf *out;
+    enum status status;
+};
+
+static int classify_answer_append(const char *text, size_t size, void *argument)
 {
-    return buf_append(out, text, size, NULL) ? -1 : 0;
+    struct classify_answer_sink *sink = argument;
+    sink->status = buf_append(sink->out, text, size, NULL);
+    return sink->status ? -1 : 0;
 }
 
 enum status classify_answer_write(struct classify_answer *answer, const char *request_id,
@@ -80,8 +87,14 @@ enum status classify_answer_write(struct classify_answer *answer, const char *re
         answer->results, "timings_ms", "queue", (double)timings->queue_us / 1e3, "decode",
         (double)timings->decode_us / 1e3, "image", (double)timings->image_us / 1e3, "text",
         (double)timings->text_us / 1e3, "total", (double)total_us / 1e3);
-    int failed =
-        !root || json_dump_callback(root, classify_answer_append, out, CLASSIFY_ANSWER_FORMAT);
+    struct classify_answer_sink sink = {.out = out, .status = STATUS_OK};
+    int failed = !root ||
+                 json_dump_callback(root, classify_answer_append, &sink, CLASSIFY_ANSWER_FORMAT) ||
+                 classify_answer_append("\n", 1, &sink);
     json_decref(root);
-    return failed || buf_append(out, "\n", 1, NULL) ? classify_answer_no_memory(why) : STATUS_OK;
+    if (sink.status == STATUS_LIMIT)
+        return status_fail(why, STATUS_LIMIT,
+                           "the answer is larger than %zu bytes; a smaller \"top_k\" helps",
+                           out->max_size);
+    return failed ? classify_answer_no_memory(why) : STATUS_OK;
 }

@@ -22,7 +22,7 @@ enum status classify_answer_add(struct classify_answer *answer, const struct eng
 enum status classify_answer_add_error(struct classify_answer *answer, int status, const char *code,
                                       const char *detail, struct fail *why);
 
-/* Writes the whole into *out (of buf_init). */
+/* Writes the whole into *out (of buf_init). STATUS_LIMIT if it is larger than *out may be. */
 enum status classify_answer_write(struct classify_answer *answer, const char *request_id,
                                   const char *model, const struct job_timings *timings,
                                   uint64_t total_us, struct buf *out, struct fail *why);

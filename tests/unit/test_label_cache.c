@@ -119,6 +119,25 @@ static void test_failures_are_not_kept(void **state)
     label_cache_destroy(cache);
 }
 
+static void test_texts_beyond_the_limit_of_a_key(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct label_cache *cache;
+    struct engine_labels *labels = NULL;
+    const size_t length = (size_t)1 << 26;
+    char *name = malloc(length + 1);
+    memset(name, 'a', length);
+    name[length] = '\0';
+    assert_int_equal(label_cache_create(1 << 20, &cache, &why), STATUS_OK);
+    unit_assert_fails(label_cache_get(cache, session, engine_info(engine)->joint_width,
+                                      (const char *const *)&name, 1, NULL, 0, &labels, &why),
+                      STATUS_LIMIT, why, "labels and sentences together: more than 67108864 bytes");
+    assert_null(labels);
+    label_cache_destroy(cache);
+    free(name);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +145,7 @@ int main(void)
         cmocka_unit_test(test_the_oldest_leave_first),
         cmocka_unit_test(test_too_large_to_keep),
         cmocka_unit_test(test_failures_are_not_kept),
+        cmocka_unit_test(test_texts_beyond_the_limit_of_a_key),
     };
     return cmocka_run_group_tests_name("label_cache", tests, open_model, close_model);
 }
