@@ -245,9 +245,10 @@ static void http_on_completed(void *argument, struct MHD_Connection *connection,
     if (!request)
         return;
     *slot = NULL;
-    http_connections_end_request(http_connection_of(connection), clock_now_us());
-    http->next_deadline_us = 0; /* the connection's own begins */
-    double ms = (double)(clock_now_us() - request->started_us) / 1e3;
+    uint64_t now_us = clock_now_us();
+    http_connections_end_request(http_connection_of(connection), now_us);
+    http_note_deadline(http, now_us + http->connections.most_idle_us);
+    double ms = (double)(now_us - request->started_us) / 1e3;
     if (reason == MHD_REQUEST_TERMINATED_COMPLETED_OK || request->state == REQUEST_LINGERING)
         log_line(LOG_INFO, "\"%s\" %d %.1f ms %s", request->line, request->sent_status, ms,
                  request->id);
@@ -267,8 +268,9 @@ static void http_on_connection(void *argument, struct MHD_Connection *connection
 {
     struct http *http = argument;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        *slot = http_connections_add(&http->connections, connection, clock_now_us());
-        http->next_deadline_us = 0;
+        uint64_t now_us = clock_now_us();
+        *slot = http_connections_add(&http->connections, connection, now_us);
+        http_note_deadline(http, now_us + http->connections.most_idle_us);
     } else {
         http_connections_remove(&http->connections, *slot);
         *slot = NULL;
@@ -277,16 +279,11 @@ static void http_on_connection(void *argument, struct MHD_Connection *connection
 
 /* ---- Answers that come from elsewhere than a handler ---- */
 
-static void http_resume(struct request *request)
-{
-    MHD_resume_connection(request->connection);
-}
-
 static void http_give_up(struct request *request, int status, const char *code, const char *detail)
 {
     request_abandon_job(request);
     request_reply_problem(request, status, code, detail);
-    http_resume(request);
+    MHD_resume_connection(request->connection);
 }
 
 static void http_collect(struct http *http)
@@ -302,7 +299,7 @@ static void http_collect(struct http *http)
             request->timings = job->timings;
             request->job = NULL;
             request->state = REQUEST_ANSWERED;
-            http_resume(request);
+            MHD_resume_connection(request->connection);
         }
         http_destroy_job(http, job);
     }

@@ -66,13 +66,22 @@ def test_64_clients_half_of_them_vanish():
 
 
 def test_client_that_leaves_while_its_work_waits():
-    with serving("--threads", 1) as server:
+    """Its work ends at its deadline, minutes before it is done, and leaves its place in the line
+    and among the connections."""
+    limits = ["--max-queue-rows", 6, "--max-connections", 7, "--max-label-texts", 10**6]
+    with serving("--threads", 1, *limits) as server:
+        sentences = [("sentence", f"sentence {i} {{}}") for i in range(400)]
         for i in range(6):
-            body = form(("image", DOG), ("labels", ",".join(slow_labels(i))), ("timeout_ms", "100"))
+            labels = ("labels", ",".join(slow_labels(i, 2000)))
+            body = form(("image", DOG), labels, ("timeout_ms", "500"), *sentences)
             connection = server.connect()
             connection.sendall(post_head(len(body)) + body)
+            time.sleep(0.05)  # a reset may overtake what was sent
             vanish(connection)
-        assert server.post_raw(DOG).status == 200
+        deadline = time.monotonic() + 30
+        replies = at_once(6, lambda i: server.post_raw(DOG, timeout_ms=30000))
+        assert [reply.status for reply in replies] == [200] * 6
+        assert time.monotonic() < deadline
 
 
 # ---- The end ----
