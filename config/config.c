@@ -57,10 +57,12 @@ static const struct config_option config_options[] = {
                       "seconds of silence after which a connection is closed"),
     CONFIG_NUMBER_ROW("max-body-bytes", max_body_bytes, "33554432", 1, 2 * GIB,
                       "largest body of a request"),
-    CONFIG_NUMBER_ROW("body-timeout-ms", body_timeout_ms, "60000", 10, 86400000,
-                      "time in which the body of a request must have arrived"),
-    CONFIG_NUMBER_ROW("max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
-                      "all bodies in memory together; beyond it requests are answered 429"),
+    CONFIG_NUMBER_ROW(
+        "body-timeout-ms", body_timeout_ms, "60000", 10, 86400000,
+        "time in which a request's body must have arrived, and its answer have been taken"),
+    CONFIG_NUMBER_ROW(
+        "max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
+        "all bodies and answers in memory together; beyond it requests are answered 429"),
 
     CONFIG_NUMBER_ROW("max-image-pixels", max_image_pixels, "50000000", 1, 4 * GIB,
                       "width times height of a picture"),

@@ -309,12 +309,12 @@ static uint64_t http_deadline_of(const struct request *request)
 {
     switch (request->state) {
     case REQUEST_RECEIVING:
+    case REQUEST_SENDING:
     case REQUEST_LINGERING:
         return request->deadline_us;
     case REQUEST_WORKING:
         return atomic_load(&request->job->deadline_us);
     case REQUEST_ANSWERED:
-    case REQUEST_SENDING:
         break;
     }
     return UINT64_MAX;

@@ -126,6 +126,8 @@ static struct MHD_Response *request_make_response(struct request *request, bool 
                          : MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
     if (!response)
         return NULL;
+    request->http->buffered_bytes += reply->body.size;
+    request->buffered_bytes += reply->body.size;
     buf_init(&reply->body, 0);
     char timing[160];
     request_format_timing(request, timing, sizeof timing);
@@ -149,7 +151,10 @@ bool request_send(struct request *request, bool close_after)
     struct MHD_Response *response = request_make_response(request, close_after);
     if (!response)
         return false;
+    struct http *http = request->http;
     request->state = REQUEST_SENDING;
+    request->deadline_us = clock_now_us() + http->service->config->body_timeout_ms * 1000;
+    http_note_deadline(http, request->deadline_us);
     request->sent_status = request->reply.status;
     enum MHD_Result queued =
         MHD_queue_response(request->connection, (unsigned)request->reply.status, response);

@@ -31,7 +31,7 @@ struct request {
 
     enum request_state state;
     uint64_t started_us;
-    uint64_t deadline_us; /* while receiving and lingering; the job has its own */
+    uint64_t deadline_us; /* while receiving, sending and lingering; the job has its own */
     char id[JOB_REQUEST_ID_BYTES];
     char line[128]; /* method and path, printable, for the log */
 

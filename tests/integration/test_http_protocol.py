@@ -1,6 +1,7 @@
 import http.client
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -282,6 +283,26 @@ def test_memory_for_bodies_is_bounded():
             assert time.monotonic() < deadline
         # What is answered takes no room.
         assert [server.post_raw(b"x" * 40000).status for _ in range(3)] == [415] * 3
+
+
+def test_client_that_hardly_reads_its_answer():
+    """Its answer, of some MiB, counts as long as it is held, which is not for ever."""
+    options = ["--max-body-bytes", 1000000, "--max-buffered-bytes", 1000000]
+    names = ("labels", ",".join(slow_labels(0, 1500)))
+    body = form(*[("image", DOG)] * 32, names, ("top_k", "1500"), ("timeout_ms", "120000"))
+    kind = f"multipart/form-data; boundary={BOUNDARY}".encode()
+    first = head("/v1/classify", Content_Length=len(body)).replace(b"image/png", kind)
+    with serving(*options, "--body-timeout-ms", 4000) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(first + body)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert_problem(server.post_raw(b"x"), 429, "server_busy", "1000000 bytes")
+        deadline = time.monotonic() + 30
+        while server.post_raw(b"x").status == 429:
+            assert time.monotonic() < deadline
+            connection.recv(100)
+            time.sleep(0.1)
 
 
 # ---- Queue and deadline ----
