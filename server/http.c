@@ -101,13 +101,46 @@ static struct http_connection *http_connection_of(struct MHD_Connection *connect
     return info ? info->socket_context : NULL;
 }
 
+/* Headers that must not come twice: whoever reads the other one sees another request. */
+static const char *const http_single_headers[] = {
+    MHD_HTTP_HEADER_HOST, MHD_HTTP_HEADER_CONTENT_LENGTH, MHD_HTTP_HEADER_TRANSFER_ENCODING};
+
+enum { HTTP_SINGLE_HEADERS = sizeof http_single_headers / sizeof http_single_headers[0] };
+
+static enum MHD_Result http_count_header(void *argument, enum MHD_ValueKind kind, const char *name,
+                                         const char *value)
+{
+    (void)kind;
+    (void)value;
+    unsigned *counts = argument;
+    for (size_t i = 0; i < HTTP_SINGLE_HEADERS; i++)
+        counts[i] += !strcasecmp(name, http_single_headers[i]);
+    return MHD_YES;
+}
+
+/* The header of those that came twice, or NULL. */
+static const char *http_repeated_header(const struct request *request)
+{
+    unsigned counts[HTTP_SINGLE_HEADERS] = {0};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, http_count_header, counts);
+    for (size_t i = 0; i < HTTP_SINGLE_HEADERS; i++)
+        if (counts[i] > 1)
+            return http_single_headers[i];
+    return NULL;
+}
+
 /* What the library lets through: no Host, and framing that a proxy may read in another way. */
 static void http_check_head(struct request *request, const char *version)
 {
+    char detail[64];
+    const char *repeated = http_repeated_header(request);
     const char *coding = request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
     if (!strcmp(version, MHD_HTTP_VERSION_1_1) && !request_header(request, MHD_HTTP_HEADER_HOST))
         http_refuse(request, 400, "no_host", "an HTTP/1.1 request must have a Host header");
-    else if (coding && strcasecmp(coding, "chunked") != 0)
+    else if (repeated) {
+        snprintf(detail, sizeof detail, "%s is given twice", repeated);
+        http_refuse(request, 400, "repeated_header", detail);
+    } else if (coding && strcasecmp(coding, "chunked") != 0)
         http_refuse(request, 501, "transfer_encoding", "Transfer-Encoding can only be chunked");
     else if (coding && request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH))
         http_refuse(request, 400, "ambiguous_length",

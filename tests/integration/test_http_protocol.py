@@ -246,6 +246,12 @@ def test_head_that_never_ends():
     "text, status, code",
     [
         (b"GET /livez HTTP/1.1\r\n\r\n", 400, "no_host"),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400, "repeated_header"),
+        (
+            head(Transfer_Encoding="chunked\r\nTransfer-Encoding: gzip") + b"0\r\n\r\n",
+            400,
+            "repeated_header",
+        ),
         (head(Transfer_Encoding="gzip") + b"x", 501, "transfer_encoding"),
         (head(Transfer_Encoding="gzip, chunked") + b"0\r\n\r\n", 501, "transfer_encoding"),
         (
