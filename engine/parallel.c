@@ -30,8 +30,8 @@ struct parallel_team {
 };
 
 /* The regions of one call follow each other closely, and waking a thread costs more than many of
- * them. So a thread that has just worked looks this often before it sleeps: some 20 microseconds.
- */
+ * them. So a thread that has just worked looks this often before it sleeps, for about 10
+ * microseconds. */
 enum { PARALLEL_LOOKS = 400 };
 
 static void parallel_pause(void)

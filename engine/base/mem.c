@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 /* Large blocks lie in huge pages where the kernel has some: a product reads a weight with a stride
- * of a row, a page or more, and misses fewer address look-ups (2 to 5 % of an image pass). */
+ * of a row, often a page or more, and then misses fewer address look-ups. */
 enum { MEM_ALIGNMENT = 64, MEM_HUGE_PAGE = 2 << 20, MEM_LARGE = 4 << 20 };
 
 bool mem_multiply(size_t a, size_t b, size_t *out)

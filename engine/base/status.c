@@ -52,32 +52,3 @@ enum status status_context(struct fail *why, enum status code, const char *forma
     }
     return code;
 }
-
-const char *status_name(enum status code)
-{
-    switch (code) {
-    case STATUS_OK:
-        return "ok";
-    case STATUS_NO_MEMORY:
-        return "no memory";
-    case STATUS_IO:
-        return "input/output";
-    case STATUS_NOT_FOUND:
-        return "not found";
-    case STATUS_INVALID:
-        return "invalid";
-    case STATUS_FORMAT:
-        return "malformed";
-    case STATUS_UNSUPPORTED:
-        return "unsupported";
-    case STATUS_LIMIT:
-        return "over a limit";
-    case STATUS_CANCELLED:
-        return "cancelled";
-    case STATUS_TIMEOUT:
-        return "timed out";
-    case STATUS_INTERNAL:
-        return "internal";
-    }
-    return "unknown";
-}

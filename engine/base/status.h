@@ -18,7 +18,6 @@ enum status {
     STATUS_UNSUPPORTED, /* well formed, but not something this program handles */
     STATUS_LIMIT,       /* a configured or documented limit was exceeded */
     STATUS_CANCELLED,
-    STATUS_TIMEOUT,
     STATUS_INTERNAL
 };
 
@@ -34,8 +33,5 @@ enum status status_fail(struct fail *why, enum status code, const char *format, 
 /* Prefixes the message of an existing failure with "context: ". Returns its code. */
 enum status status_context(struct fail *why, enum status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* "ok", "no memory", "not found", ... Static storage. */
-const char *status_name(enum status code);
 
 #endif

@@ -78,7 +78,7 @@ EXAMPLES = {
     "machine_path": (
         {"README.md": "see /wo" "rk/x\n"},
         ("README.md", 1),
-        {"README.md": "see ./work/x and net/work/x\n"},
+        {"README.md": "see ./{0}/x and net/{0}/x\n".format("work")},
     ),
     "width": (
         {"engine/noun.c": "\n" + "x" * 101 + "\n"},
