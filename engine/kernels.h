@@ -29,6 +29,23 @@ struct kernels {
     void (*softmax)(float *z, size_t count);
 
     float (*dot)(const float *a, const float *b, size_t count);
+
+    /* out[i] = x · rows[i] for count rows, row_stride apart. The bits of out[i] depend on x and its
+     * row alone. */
+    void (*dot_rows)(const float *x, const float *rows, size_t row_stride, size_t count,
+                     size_t width, float *out);
+
+    /* y += x */
+    void (*accumulate)(float *y, const float *x, size_t count);
+
+    /* Attention of one row over rows that may lie anywhere. For each head h, with the columns
+     * h * head_width to (h + 1) * head_width - 1 of every row:
+     *     out = sum over j of weights[j] values[j], weights = softmax over j of scale q · keys[j].
+     * q, out: [heads * head_width], out not among the others; keys, values: [count] rows, count at
+     * least 1; weights: [count], scratch. */
+    void (*attend)(const float *q, const float *const *keys, const float *const *values,
+                   size_t count, size_t heads, size_t head_width, float scale, float *weights,
+                   float *out);
 };
 
 extern const struct kernels kernels_plain;

@@ -217,6 +217,69 @@ static float kernels_lanes_dot(const float *a, const float *b, size_t count)
     return total;
 }
 
+/* Four sums side by side: one alone would wait for its own last addition most of the time. */
+static void kernels_lanes_dot_rows(const float *x, const float *rows, size_t row_stride,
+                                   size_t count, size_t width, float *out)
+{
+    size_t row = 0;
+    for (; row + 4 <= count; row += 4) {
+        const float *at = rows + row * row_stride;
+        lanes_f32 sum[4] = {{0}, {0}, {0}, {0}};
+        size_t i = 0;
+        for (; i + KERNELS_LANES <= width; i += KERNELS_LANES) {
+            lanes_f32 value = lanes_load(x + i);
+            for (int r = 0; r < 4; r++)
+                sum[r] += value * lanes_load(at + (size_t)r * row_stride + i);
+        }
+        for (int r = 0; r < 4; r++) {
+            out[row + (size_t)r] = lanes_sum(sum[r]);
+            for (size_t left = i; left < width; left++)
+                out[row + (size_t)r] += x[left] * at[(size_t)r * row_stride + left];
+        }
+    }
+    for (; row < count; row++)
+        out[row] = kernels_lanes_dot(x, rows + row * row_stride, width);
+}
+
+static void kernels_lanes_accumulate(float *y, const float *x, size_t count)
+{
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)
+        lanes_store(y + i, lanes_load(y + i) + lanes_load(x + i));
+    for (; i < count; i++)
+        y[i] += x[i];
+}
+
+static void lanes_combine(const float *const *values, const float *weights, size_t count,
+                          size_t first, size_t width, float *out)
+{
+    size_t i = first;
+    for (; i + KERNELS_LANES <= first + width; i += KERNELS_LANES) {
+        lanes_f32 sum = {0};
+        for (size_t j = 0; j < count; j++)
+            sum += weights[j] * lanes_load(values[j] + i);
+        lanes_store(out + i, sum);
+    }
+    for (; i < first + width; i++) {
+        float sum = 0;
+        for (size_t j = 0; j < count; j++)
+            sum += weights[j] * values[j][i];
+        out[i] = sum;
+    }
+}
+
+static void kernels_lanes_attend(const float *q, const float *const *keys,
+                                 const float *const *values, size_t count, size_t heads,
+                                 size_t head_width, float scale, float *weights, float *out)
+{
+    for (size_t first = 0; first < heads * head_width; first += head_width) {
+        for (size_t j = 0; j < count; j++)
+            weights[j] = scale * kernels_lanes_dot(q + first, keys[j] + first, head_width);
+        kernels_lanes_softmax(weights, count);
+        lanes_combine(values, weights, count, first, head_width, out);
+    }
+}
+
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .layer_norm = kernels_lanes_layer_norm,
@@ -224,4 +287,7 @@ const struct kernels KERNELS_TABLE = {
     .gelu = kernels_lanes_gelu,
     .softmax = kernels_lanes_softmax,
     .dot = kernels_lanes_dot,
+    .dot_rows = kernels_lanes_dot_rows,
+    .accumulate = kernels_lanes_accumulate,
+    .attend = kernels_lanes_attend,
 };

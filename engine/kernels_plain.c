@@ -55,6 +55,36 @@ static float kernels_plain_dot(const float *a, const float *b, size_t count)
     return (float)sum;
 }
 
+static void kernels_plain_dot_rows(const float *x, const float *rows, size_t row_stride,
+                                   size_t count, size_t width, float *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = kernels_plain_dot(x, rows + i * row_stride, width);
+}
+
+static void kernels_plain_accumulate(float *y, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        y[i] += x[i];
+}
+
+static void kernels_plain_attend(const float *q, const float *const *keys,
+                                 const float *const *values, size_t count, size_t heads,
+                                 size_t head_width, float scale, float *weights, float *out)
+{
+    for (size_t first = 0; first < heads * head_width; first += head_width) {
+        for (size_t j = 0; j < count; j++)
+            weights[j] = scale * kernels_plain_dot(q + first, keys[j] + first, head_width);
+        kernels_plain_softmax(weights, count);
+        for (size_t i = first; i < first + head_width; i++) {
+            double sum = 0;
+            for (size_t j = 0; j < count; j++)
+                sum += (double)weights[j] * values[j][i];
+            out[i] = (float)sum;
+        }
+    }
+}
+
 const struct kernels kernels_plain = {
     .name = "plain",
     .layer_norm = kernels_plain_layer_norm,
@@ -62,4 +92,7 @@ const struct kernels kernels_plain = {
     .gelu = kernels_plain_gelu,
     .softmax = kernels_plain_softmax,
     .dot = kernels_plain_dot,
+    .dot_rows = kernels_plain_dot_rows,
+    .accumulate = kernels_plain_accumulate,
+    .attend = kernels_plain_attend,
 };
