@@ -13,14 +13,15 @@ enum config_type { CONFIG_NUMBER, CONFIG_TEXT, CONFIG_CHOICE };
 struct config_option {
     const char *name; /* as the flag without its dashes; the variable's name follows from it */
     enum config_type type;
-    size_t offset; /* of the field in struct config */
-    const char *preset;
+    size_t offset;             /* of the field in struct config */
+    const char *preset;        /* NULL: none, which a text alone may have */
     uint64_t minimum, maximum; /* of a number */
     const char *help;
     const char *const *choices; /* of a choice, which is kept as an index; ends with NULL */
 };
 
 static const char *const config_log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const config_fingerprints[] = {"match", "any", NULL};
 static const char *const config_activations[] = {"model", "quick_gelu", "gelu", NULL};
 
 #define CONFIG_ROW(type_, name_, field_, preset_, ...)                                             \
@@ -45,6 +46,9 @@ static const struct config_option config_options[] = {
                       "port to listen on; 0 takes any free one, which is printed"),
     CONFIG_TEXT_ROW("model", model, "engine/models/emoji-clip",
                     "model folder in HuggingFace's layout"),
+    CONFIG_TEXT_ROW("pool", pool, NULL, "file of a prompt pool for the model"),
+    CONFIG_CHOICE_ROW("pool-fingerprint", pool_fingerprint, "match", config_fingerprints,
+                      "whether the pool may have been trained with other weights"),
     CONFIG_NUMBER_ROW("threads", threads, "0", 0, 64,
                       "worker threads; 0 starts one for each core this process may use"),
     CONFIG_CHOICE_ROW("activation", activation, "model", config_activations,
@@ -75,6 +79,8 @@ static const struct config_option config_options[] = {
                       "labels times sentences in one request"),
     CONFIG_NUMBER_ROW("label-cache-bytes", label_cache_bytes, "67108864", 0, 64 * GIB,
                       "memory for compiled labels of earlier requests"),
+    CONFIG_NUMBER_ROW("composition-cache-bytes", composition_cache_bytes, "268435456", 0, 64 * GIB,
+                      "memory for the text features of compositions that were seen before"),
 
     CONFIG_NUMBER_ROW(
         "max-queue-rows", max_queue_rows, "256", 1, 1000000,
@@ -166,9 +172,10 @@ static enum status config_apply_presets(struct config *config, const bool *flagg
         const char *value = getenv(variable);
         if (flagged[i])
             continue;
-        enum status status = value && *value
-                                 ? config_set(config, option, value, variable, why)
-                                 : config_set(config, option, option->preset, option->name, why);
+        enum status status = value && *value ? config_set(config, option, value, variable, why)
+                             : option->preset
+                                 ? config_set(config, option, option->preset, option->name, why)
+                                 : STATUS_OK;
         if (status)
             return status;
     }
@@ -248,7 +255,8 @@ void config_print_help(FILE *stream)
                 option->type == CONFIG_NUMBER ? "N"
                 : option->type == CONFIG_TEXT ? "TEXT"
                                               : "NAME");
-        fprintf(stream, "      %s\n      default %s", option->help, option->preset);
+        fprintf(stream, "      %s\n      default %s", option->help,
+                option->preset ? option->preset : "none");
         if (option->type == CONFIG_NUMBER)
             fprintf(stream, ", from %" PRIu64 " to %" PRIu64, option->minimum, option->maximum);
         else if (option->type == CONFIG_CHOICE)

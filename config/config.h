@@ -17,6 +17,8 @@
 #include "engine/base/log.h"
 #include "engine/base/status.h"
 
+enum config_fingerprint { CONFIG_MATCH, CONFIG_ANY };
+
 enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_GELU };
 
 /* Texts belong to the command line, the environment or the table: never freed. */
@@ -24,6 +26,8 @@ struct config {
     const char *host;
     uint64_t port;
     const char *model;
+    const char *pool;          /* NULL: none */
+    uint64_t pool_fingerprint; /* enum config_fingerprint */
     uint64_t threads;
     uint64_t activation; /* enum config_activation */
     uint64_t log_level;  /* enum log_level */
@@ -40,6 +44,7 @@ struct config {
     uint64_t max_labels;
     uint64_t max_label_texts;
     uint64_t label_cache_bytes;
+    uint64_t composition_cache_bytes;
 
     uint64_t max_queue_rows;
     uint64_t max_batch_rows;

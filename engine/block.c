@@ -72,6 +72,22 @@ void block_linear(const struct block_setting *setting, const struct gemm_weight 
     block_linear_run(&job);
 }
 
+void block_linear_part(const struct block_setting *setting, const struct gemm_weight *weight,
+                       size_t first, size_t count, const float *x, size_t x_stride, size_t rows,
+                       float *y, size_t y_stride)
+{
+    struct block_linear_job job = {.setting = setting,
+                                   .weight = weight,
+                                   .x = x,
+                                   .x_stride = x_stride,
+                                   .rows = rows,
+                                   .y = y,
+                                   .y_stride = y_stride,
+                                   .first = first,
+                                   .count = count};
+    block_linear_run(&job);
+}
+
 struct block_norm_job {
     const struct block_setting *setting;
     const struct clip_model_norm *norm;
@@ -165,9 +181,8 @@ static void block_attention(const struct block_setting *setting,
     parallel_for(setting->team, sequences->count * tower->heads, block_attention_chunk, &job);
 }
 
-/* y [rows, width] += contract(activation(expand(norm2 y))). */
-static void block_mlp(const struct block_setting *setting, const struct clip_model_block *block,
-                      size_t rows, const struct block_scratch *scratch, float *y)
+void block_mlp(const struct block_setting *setting, const struct clip_model_block *block,
+               size_t rows, const struct block_scratch *scratch, float *y)
 {
     size_t width = setting->tower->width, mlp_width = setting->tower->mlp_width;
     block_layer_norm(setting, &block->norm2, y, rows, scratch->normed);
@@ -247,26 +262,10 @@ void block_forward_readout(const struct block_setting *setting,
     float *read = scratch->work, *q = read + count * width, *scores = q + count * width;
 
     block_layer_norm(setting, &block->norm1, x, rows, scratch->normed);
-    struct block_linear_job keys_and_values = {.setting = setting,
-                                               .weight = block->qkv,
-                                               .x = scratch->normed,
-                                               .x_stride = width,
-                                               .rows = rows,
-                                               .y = scratch->qkv,
-                                               .y_stride = 3 * width,
-                                               .first = width,
-                                               .count = 2 * width};
-    block_linear_run(&keys_and_values);
+    block_linear_part(setting, block->qkv, width, 2 * width, scratch->normed, width, rows,
+                      scratch->qkv, 3 * width);
     block_gather(sequences, last, width, scratch->normed, read);
-    struct block_linear_job queries = {.setting = setting,
-                                       .weight = block->qkv,
-                                       .x = read,
-                                       .x_stride = width,
-                                       .rows = count,
-                                       .y = q,
-                                       .y_stride = width,
-                                       .count = width};
-    block_linear_run(&queries);
+    block_linear_part(setting, block->qkv, 0, width, read, width, count, q, width);
 
     struct block_readout_job job = {.setting = setting,
                                     .sequences = sequences,

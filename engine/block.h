@@ -67,6 +67,15 @@ void block_forward_readout(const struct block_setting *setting,
 void block_linear(const struct block_setting *setting, const struct gemm_weight *weight, bool add,
                   const float *x, size_t x_stride, size_t rows, float *y, size_t y_stride);
 
+/* Outputs first..first + count - 1 of that alone; y is still addressed as [rows, outputs]. */
+void block_linear_part(const struct block_setting *setting, const struct gemm_weight *weight,
+                       size_t first, size_t count, const float *x, size_t x_stride, size_t rows,
+                       float *y, size_t y_stride);
+
+/* y [rows, width] += contract(activation(expand(norm2 y))); uses normed and work of the scratch. */
+void block_mlp(const struct block_setting *setting, const struct clip_model_block *block,
+               size_t rows, const struct block_scratch *scratch, float *y);
+
 /* Layer norm of rows of the tower's width, shared with idle threads. */
 void block_layer_norm(const struct block_setting *setting, const struct clip_model_norm *norm,
                       const float *x, size_t rows, float *y);

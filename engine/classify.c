@@ -6,8 +6,7 @@
 void classify_cosines(const struct kernels *kernels, const float *features, size_t count,
                       size_t width, const float *image, float *out_cosines)
 {
-    for (size_t label = 0; label < count; label++)
-        out_cosines[label] = kernels->dot(features + label * width, image, width);
+    kernels->dot_rows(image, features, width, count, width, out_cosines);
 }
 
 static float classify_best_cosine(const float *cosines, size_t count)
@@ -27,8 +26,8 @@ static double classify_partition(float logit_scale, const float *cosines, size_t
     return sum;
 }
 
-void classify_probabilities(float logit_scale, const float *cosines, size_t count,
-                            float *out_logits, float *out_probabilities)
+void engine_probabilities(float logit_scale, const float *cosines, size_t count, float *out_logits,
+                          float *out_probabilities)
 {
     if (count == 0)
         return;
@@ -89,8 +88,8 @@ static void classify_select(const float *cosines, size_t count, size_t kept,
     }
 }
 
-void classify_top(float logit_scale, const float *cosines, size_t count, size_t top_k,
-                  struct engine_prediction *out_predictions, size_t *out_count)
+void engine_top(float logit_scale, const float *cosines, size_t count, size_t top_k,
+                struct engine_prediction *out_predictions, size_t *out_count)
 {
     size_t kept = top_k < count ? top_k : count;
     *out_count = kept;

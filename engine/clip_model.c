@@ -175,6 +175,41 @@ static enum status clip_model_load_projection(struct clip_model_loader *loader,
     return gemm_weight_create(weight, NULL, joint, width, out, why);
 }
 
+/* A projection once more, as [width, joint], into out. */
+static enum status clip_model_read_projection(const struct clip_model_loader *loader,
+                                              enum clip_names_part part, size_t width, float *out,
+                                              float *scratch, struct fail *why)
+{
+    size_t joint = loader->model->geometry.joint_width;
+    bool as_stored = loader->names.projections_transposed;
+    char name[CLIP_NAMES_SIZE];
+    clip_names_part(&loader->names, part, "", name);
+    enum status status =
+        safetensors_to_f32(safetensors_find(loader->file, name), as_stored ? out : scratch, why);
+    if (!status && !as_stored)
+        clip_model_transpose(scratch, joint, width, out);
+    return status;
+}
+
+/* Once the projections are loaded, so that they are known to be there and well formed. */
+static enum status clip_model_fingerprint(struct clip_model_loader *loader, struct fail *why)
+{
+    const struct clip_model_geometry *geometry = &loader->model->geometry;
+    size_t text = geometry->text.width * geometry->joint_width;
+    size_t vision = geometry->vision.width * geometry->joint_width;
+    enum status status = clip_model_reserve(&loader->scratch, 2 * (text + vision), why);
+    float *floats = loader->scratch.floats, *scratch = floats + text + vision;
+    if (!status)
+        status = clip_model_read_projection(loader, CLIP_NAMES_TEXT_PROJECTION,
+                                            geometry->text.width, floats, scratch, why);
+    if (!status)
+        status = clip_model_read_projection(loader, CLIP_NAMES_VISION_PROJECTION,
+                                            geometry->vision.width, floats + text, scratch, why);
+    if (!status)
+        fingerprint_compute(floats, text, floats + text, vision, loader->model->fingerprint);
+    return status;
+}
+
 static enum status clip_model_load_patch_embedding(struct clip_model_loader *loader,
                                                    struct fail *why)
 {
@@ -347,6 +382,8 @@ static enum status clip_model_load_tensors(const struct safetensors *file,
         status = clip_model_load_text(&loader, why);
     if (!status)
         status = clip_model_load_logit_scale(&loader, why);
+    if (!status)
+        status = clip_model_fingerprint(&loader, why);
     if (!status)
         clip_model_log_unused(&loader);
     free(loader.scratch.floats);

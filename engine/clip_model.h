@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
+#include "engine/fingerprint.h"
 #include "engine/gemm.h"
 
 enum clip_model_activation {
@@ -80,6 +81,7 @@ struct clip_model {
     struct gemm_weight *text_projection;  /* [joint, text width] */
 
     size_t parameters; /* how many numbers the tensors in use hold */
+    char fingerprint[FINGERPRINT_BYTES];
 };
 
 struct clip_model_options {

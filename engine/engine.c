@@ -1,52 +1,18 @@
 #include "engine/engine.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/classify.h"
-#include "engine/clip_model.h"
 #include "engine/cores.h"
+#include "engine/engine_state.h"
 #include "engine/image.h"
 #include "engine/label_list.h"
-#include "engine/labels.h"
-#include "engine/parallel.h"
-#include "engine/preprocess.h"
-#include "engine/text.h"
-#include "engine/tokenizer.h"
-#include "engine/vision.h"
-
-/* Tokens of one pass of the text tower: enough to keep the products efficient, few enough to stay
- * near the caches. */
-enum { ENGINE_TEXT_ROWS = 1024 };
+#include "engine/pool.h"
 
 const struct engine_image_limits engine_image_default_limits = {.max_pixels = 50 * 1000 * 1000,
                                                                 .max_jpeg_scans = 100};
-
-struct engine {
-    struct clip_model *model;
-    struct tokenizer *tokenizer;
-    struct preprocess preprocess;
-    struct parallel_team *team;
-    struct block_setting vision, text;
-    struct engine_info info;
-    char *folder;
-    char name[256];
-    char backend[128];
-};
-
-struct engine_session {
-    struct engine *engine;
-    bool (*stop)(void *); /* NULL: nothing ends a call early */
-    void *stop_argument;
-    size_t max_images;
-    struct arena arena;
-    size_t max_text_rows;
-    int32_t *ids;   /* [max_text_rows] */
-    size_t *starts; /* [max_text_rows + 1] */
-};
 
 /* ---- Model ---- */
 
@@ -86,6 +52,7 @@ static void engine_describe(struct engine *engine, const char *model_dir)
         .layout = clip_model_layout_name(geometry->layout),
         .activation = clip_model_activation_name(geometry->activation),
         .backend = engine->backend,
+        .fingerprint = engine->model->fingerprint,
         .image_size = geometry->image_size,
         .patch_size = geometry->patch_size,
         .patches = geometry->patches,
@@ -151,6 +118,21 @@ static void engine_set_towers(struct engine *engine)
     engine->text.causal = true;
 }
 
+/* Features are small and worth a whole pass; the rows that lead to them are large and worth a part
+ * of one. */
+static enum status engine_start_composing(struct engine *engine, size_t cache_bytes,
+                                          struct fail *why)
+{
+    size_t rows = cache_bytes / 4;
+    enum status status = memo_create(rows, &engine->row_memo, why);
+    if (!status)
+        status = memo_create(cache_bytes - rows, &engine->feature_memo, why);
+    if (!status)
+        status = compose_init(&engine->compose, &engine->text, engine->model, engine->row_memo,
+                              tokenizer_start_of_text(engine->tokenizer), why);
+    return status;
+}
+
 enum status engine_open(const char *model_dir, const struct engine_options *options,
                         struct engine **out, struct fail *why)
 {
@@ -162,11 +144,14 @@ enum status engine_open(const char *model_dir, const struct engine_options *opti
     enum status status = engine->folder
                              ? engine_load(engine, model_dir, options, why)
                              : status_fail(why, STATUS_NO_MEMORY, "no memory for an engine");
+    if (!status) {
+        engine_set_towers(engine);
+        status = engine_start_composing(engine, options->composition_cache_bytes, why);
+    }
     if (status) {
         engine_close(engine);
         return status;
     }
-    engine_set_towers(engine);
     engine_describe(engine, model_dir);
     *out = engine;
     return STATUS_OK;
@@ -177,6 +162,9 @@ void engine_close(struct engine *engine)
     if (!engine)
         return;
     parallel_destroy(engine->team);
+    compose_finish(&engine->compose);
+    memo_destroy(engine->row_memo);
+    memo_destroy(engine->feature_memo);
     tokenizer_destroy(engine->tokenizer);
     clip_model_destroy(engine->model);
     free(engine->folder);
@@ -204,67 +192,7 @@ size_t engine_cores(void)
     return cores < ENGINE_MAX_THREADS ? cores : ENGINE_MAX_THREADS;
 }
 
-/* ---- Sessions ---- */
-
-enum status engine_session_create(struct engine *engine, size_t max_images,
-                                  struct engine_session **out, struct fail *why)
-{
-    struct engine_session *session = mem_zeroed(1, sizeof *session);
-    if (!session)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for a session");
-    size_t context = engine->model->geometry.context;
-    session->engine = engine;
-    session->max_images = max_images;
-    session->max_text_rows = context > ENGINE_TEXT_ROWS ? context : ENGINE_TEXT_ROWS;
-    size_t vision = vision_scratch_bytes(engine->model, max_images);
-    size_t text = text_scratch_bytes(engine->model, session->max_text_rows, session->max_text_rows);
-    session->ids = mem_zeroed(session->max_text_rows, sizeof *session->ids);
-    session->starts = mem_zeroed(session->max_text_rows + 1, sizeof *session->starts);
-    enum status status = arena_init(&session->arena, vision > text ? vision : text, why);
-    if (!status && (!session->ids || !session->starts))
-        status = status_fail(why, STATUS_NO_MEMORY, "no memory for a session");
-    if (status) {
-        engine_session_destroy(session);
-        return status;
-    }
-    *out = session;
-    return STATUS_OK;
-}
-
-void engine_session_destroy(struct engine_session *session)
-{
-    if (!session)
-        return;
-    arena_finish(&session->arena);
-    free(session->ids);
-    free(session->starts);
-    free(session);
-}
-
-void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument)
-{
-    session->stop = stop;
-    session->stop_argument = argument;
-}
-
-/* Finite weights can still overflow on their way through a tower. */
-static enum status engine_check_features(const struct engine_session *session,
-                                         const float *features, size_t count, const char *what,
-                                         struct fail *why)
-{
-    const struct engine *engine = session->engine;
-    size_t joint = engine->model->geometry.joint_width;
-    for (size_t i = 0; i < count; i++) {
-        const float *feature = features + i * joint;
-        float squared = engine->vision.kernels->dot(feature, feature, joint);
-        if (!(fabsf(squared - 1) < 1e-3f))
-            return status_fail(why, STATUS_INVALID,
-                               "the model's numbers overflow or vanish on %s %zu", what, i + 1);
-    }
-    return STATUS_OK;
-}
-
-/* ---- Pictures ---- */
+/* ---- Pictures and texts ---- */
 
 enum status engine_decode(const struct engine *engine, const uint8_t *bytes, size_t size,
                           const struct engine_image_limits *limits, float *out_pixels,
@@ -285,81 +213,11 @@ enum status engine_decode(const struct engine *engine, const uint8_t *bytes, siz
     return status;
 }
 
-enum status engine_embed_images(struct engine_session *session, const float *pixels, size_t count,
-                                float *out_features, struct fail *why)
-{
-    if (count > session->max_images)
-        return status_fail(why, STATUS_LIMIT, "%zu images in a call, the session takes %zu", count,
-                           session->max_images);
-    if (!count)
-        return STATUS_OK;
-    vision_forward(&session->engine->vision, session->engine->model, pixels, count, &session->arena,
-                   out_features, NULL);
-    return engine_check_features(session, out_features, count, "picture", why);
-}
-
-/* ---- Texts ---- */
-
 enum status engine_tokenize(const struct engine *engine, const char *text, int32_t *out_ids,
                             size_t *out_count, bool *out_cut, struct fail *why)
 {
     return tokenizer_encode(engine->tokenizer, text, strlen(text), engine->model->geometry.context,
                             out_ids, out_count, out_cut, why);
-}
-
-/* Tokenises texts from the first on until the next would not fit; at least one always fits. */
-static enum status engine_fill_pass(struct engine_session *session, const char *const *texts,
-                                    size_t count, size_t *out_taken, struct fail *why)
-{
-    size_t context = session->engine->model->geometry.context, rows = 0, taken = 0;
-    session->starts[0] = 0;
-    while (taken < count && rows + context <= session->max_text_rows) {
-        size_t tokens;
-        bool cut;
-        enum status status =
-            engine_tokenize(session->engine, texts[taken], session->ids + rows, &tokens, &cut, why);
-        if (status)
-            return status_context(why, status, "text \"%.80s\"", texts[taken]);
-        if (cut)
-            return status_fail(why, STATUS_LIMIT,
-                               "text \"%.80s\" has more tokens than the model's context of %zu",
-                               texts[taken], context);
-        rows += tokens;
-        session->starts[++taken] = rows;
-    }
-    *out_taken = taken;
-    return STATUS_OK;
-}
-
-enum status engine_embed_texts(struct engine_session *session, const char *const *texts,
-                               size_t count, float *out_features, struct fail *why)
-{
-    const struct engine *engine = session->engine;
-    size_t joint = engine->model->geometry.joint_width;
-    for (size_t done = 0; done < count;) {
-        size_t taken = 0;
-        if (session->stop && session->stop(session->stop_argument))
-            return status_fail(why, STATUS_CANCELLED, "cancelled");
-        enum status status = engine_fill_pass(session, texts + done, count - done, &taken, why);
-        if (status)
-            return status;
-        struct block_sequences sequences = {.count = taken, .starts = session->starts};
-        text_forward(&engine->text, engine->model, session->ids, &sequences, &session->arena,
-                     out_features + done * joint);
-        status = engine_check_features(session, out_features + done * joint, taken, "text", why);
-        if (status)
-            return status;
-        done += taken;
-    }
-    return STATUS_OK;
-}
-
-/* ---- Labels and classification ---- */
-
-static enum status engine_embed_label_texts(void *session, const char *const *texts, size_t count,
-                                            float *out_features, struct fail *why)
-{
-    return engine_embed_texts(session, texts, count, out_features, why);
 }
 
 enum status engine_default_labels(const struct engine *engine, struct engine_label_list *out,
@@ -368,31 +226,40 @@ enum status engine_default_labels(const struct engine *engine, struct engine_lab
     return label_list_load(engine->folder, out, why);
 }
 
-enum status engine_labels_compile(struct engine_session *session, const char *const *names,
-                                  size_t count, const char *const *sentences, size_t sentence_count,
-                                  struct engine_labels **out, struct fail *why)
+/* ---- Pools ---- */
+
+enum status engine_pool_load(struct engine *engine, const char *path,
+                             const struct engine_pool_options *options, struct engine_pool **out,
+                             struct fail *why)
 {
-    return labels_compile(names, count, sentences, sentence_count,
-                          session->engine->model->geometry.joint_width, engine_embed_label_texts,
-                          session, out, why);
+    struct pool_file file;
+    enum status status = pool_file_load(path, &file, why);
+    if (status)
+        return status;
+    char *name = pool_file_name(path);
+    if (!name) {
+        pool_file_finish(&file);
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for a pool");
+    }
+    status = pool_create(&engine->text, engine->model, &file, name, options->any_fingerprint,
+                         atomic_fetch_add(&engine->last_id, 1) + 1, out, why);
+    free(name);
+    return status ? status_context(why, status, "%s", path) : STATUS_OK;
 }
 
-void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
-                    const float *image_features, float *out_cosines)
+void engine_composition_cache_figures(const struct engine *engine,
+                                      struct engine_composition_cache_figures *out)
 {
-    classify_cosines(engine->vision.kernels, engine_labels_features(labels),
-                     engine_labels_count(labels), engine->model->geometry.joint_width,
-                     image_features, out_cosines);
-}
-
-void engine_top(const struct engine *engine, const float *cosines, size_t count, size_t top_k,
-                struct engine_prediction *out_predictions, size_t *out_count)
-{
-    classify_top(engine->info.logit_scale, cosines, count, top_k, out_predictions, out_count);
-}
-
-void engine_probabilities(const struct engine *engine, const float *cosines, size_t count,
-                          float *out_logits, float *out_probabilities)
-{
-    classify_probabilities(engine->info.logit_scale, cosines, count, out_logits, out_probabilities);
+    struct memo_figures features, rows;
+    memo_figures(engine->feature_memo, &features);
+    memo_figures(engine->row_memo, &rows);
+    *out = (struct engine_composition_cache_figures){
+        .entries = features.entries + rows.entries,
+        .bytes = features.bytes + rows.bytes,
+        .max_bytes = features.max_bytes + rows.max_bytes,
+        .hits = features.hits,
+        .misses = features.misses,
+        .resumed = rows.hits,
+        .evictions = features.evictions + rows.evictions,
+    };
 }

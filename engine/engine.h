@@ -1,10 +1,10 @@
 /*
- * The only door to the engine: open a model, compile labels, classify pictures, embed pictures and
- * texts. Everything outside engine/ includes this header and engine/base/ only.
+ * The only door to the engine: open a model, compile labels, load prompt pools, classify pictures,
+ * embed pictures and texts. Everything outside engine/ includes this header and engine/base/ only.
  *
- * Threads: struct engine and struct engine_labels are immutable and shared by any number of
- * threads; a struct engine_session is scratch for one call at a time. Heavy work of a call is
- * shared with idle threads of the engine's team (engine_team_*).
+ * Threads: struct engine, struct engine_labels and struct engine_pool are immutable and shared by
+ * any number of threads; a struct engine_session is scratch for one call at a time. Heavy work of a
+ * call is shared with idle threads of the engine's team (engine_team_*).
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -22,7 +22,12 @@ struct engine;
 struct engine_options {
     size_t helpers;         /* threads started only to help; a server whose workers serve uses 0 */
     const char *activation; /* NULL: what config.json says; else "quick_gelu" or "gelu" */
+    /* For text features of compositions that were seen before, and what leads to them; 0 keeps
+     * nothing. */
+    size_t composition_cache_bytes;
 };
+
+enum { ENGINE_DEFAULT_COMPOSITION_CACHE_BYTES = 256 << 20 };
 
 struct engine_tower {
     size_t width, heads, blocks, mlp_width;
@@ -40,6 +45,9 @@ struct engine_info {
     const char *layout;     /* "huggingface", "openai", "open_clip" */
     const char *activation; /* "quick_gelu", "gelu" */
     const char *backend;    /* library and kernel that multiply matrices */
+    /* SHA-256 of the projections into the joint space, 64 hexadecimal digits: which models a prompt
+     * pool can be used with, see fingerprint.h. */
+    const char *fingerprint;
     size_t image_size, patch_size, patches, joint_width, context, vocabulary, parameters;
     struct engine_tower vision, text;
     struct engine_preprocessing preprocessing;
@@ -48,7 +56,7 @@ struct engine_info {
 
 enum status engine_open(const char *model_dir, const struct engine_options *options,
                         struct engine **out, struct fail *why);
-/* No session, labels or call may be left. NULL is allowed. */
+/* No session, labels, pool or call may be left. NULL is allowed. */
 void engine_close(struct engine *engine);
 
 const struct engine_info *engine_info(const struct engine *engine);
@@ -105,6 +113,108 @@ enum status engine_decode(const struct engine *engine, const uint8_t *bytes, siz
 enum status engine_embed_images(struct engine_session *session, const float *pixels, size_t count,
                                 float *out_features, struct fail *why);
 
+/* ---- Prompt pools ---- */
+
+/* Prompts for the text tower, and keys by which the features of a picture choose among them. A pool
+ * is an immutable snapshot, reference counted. */
+struct engine_pool;
+
+struct engine_pool_metadata {
+    const char *key, *value; /* UTF-8 */
+};
+
+struct engine_pool_info {
+    const char *name;     /* "name" of the metadata, else that of the file */
+    const char *sentence; /* what labels stood in when the pool was trained */
+    size_t groups;        /* 1: all text blocks share their prompts; else one group a block */
+    size_t prompts;       /* in a group */
+    size_t tokens;        /* of a prompt */
+    size_t text_width, text_blocks, query_width;
+    size_t clusters, per_cluster; /* a block gets clusters * per_cluster prompts */
+    size_t depth;                 /* text blocks that get prompts, from the first on */
+    bool pos0;                    /* those of the first get position embeddings */
+    const char *cluster_space, *query_space, *retrieval;
+    float logit_scale; /* the pool's own, else the model's; 0 if there is neither */
+    const struct engine_pool_metadata *metadata; /* [metadata_count], all of it, by key */
+    size_t metadata_count;
+};
+
+/* A pool file by itself, checked as far as that goes without a model. */
+struct engine_pool_file;
+
+/* STATUS_NOT_FOUND, STATUS_IO, STATUS_FORMAT, STATUS_INVALID, STATUS_UNSUPPORTED or STATUS_LIMIT,
+ * naming the file and the field. */
+enum status engine_pool_file_open(const char *path, struct engine_pool_file **out,
+                                  struct fail *why);
+void engine_pool_file_close(struct engine_pool_file *file); /* NULL is allowed */
+const struct engine_pool_info *engine_pool_file_info(const struct engine_pool_file *file);
+
+/* Of the cosines between different keys of a group: prompts whose keys are near to each other are
+ * hard to tell apart. All 0 in a group of one. */
+struct engine_pool_key_figures {
+    double least, mean, greatest;
+    size_t nearest[2];                /* the prompts whose cosine is greatest */
+    double shortest_key, longest_key; /* their lengths, which do not matter to retrieval */
+};
+
+void engine_pool_key_figures(const struct engine_pool_file *file, size_t group,
+                             struct engine_pool_key_figures *out);
+
+struct engine_pool_options {
+    bool any_fingerprint; /* also one that was trained with other weights */
+};
+
+/* Reads, checks that it fits the model (STATUS_INVALID names the field), and computes what can be
+ * computed once. Heavy for a large pool. Any thread. */
+enum status engine_pool_load(struct engine *engine, const char *path,
+                             const struct engine_pool_options *options, struct engine_pool **out,
+                             struct fail *why);
+struct engine_pool *engine_pool_acquire(struct engine_pool *pool);
+void engine_pool_release(struct engine_pool *pool); /* NULL is allowed */
+const struct engine_pool_info *engine_pool_info(const struct engine_pool *pool);
+
+/* ---- Compositions ---- */
+
+/* Which prompts a picture gets, and why. Made by the caller, filled by engine_compose_images; one
+ * thread at a time. Fields are read only. */
+struct engine_composition {
+    struct engine_pool *pool; /* acquired */
+    size_t layers;            /* the pool's depth */
+    size_t chosen;            /* prompts in a layer */
+    size_t patches;           /* of a picture, row by row */
+    uint16_t *prompts;        /* [layers, chosen], ascending in each layer */
+    uint16_t *clusters;       /* [layers, chosen]: the cluster that took the prompt */
+    float *similarities;      /* [layers, chosen]: cosine of the cluster's query and prompt's key */
+    uint16_t *assignment;     /* [layers, patches]: the cluster of each patch */
+    float *margins;           /* [layers]: see retrieve.h; INFINITY where there is no choice */
+};
+
+enum status engine_composition_create(struct engine_pool *pool, struct engine_composition **out,
+                                      struct fail *why);
+void engine_composition_destroy(struct engine_composition *composition); /* NULL is allowed */
+
+/* The least margin of any layer. */
+float engine_composition_margin(const struct engine_composition *composition);
+
+/* engine_embed_images that also fills compositions [count], some of which may be NULL. The features
+ * are the same but for rounding. */
+enum status engine_compose_images(struct engine_session *session, const float *pixels, size_t count,
+                                  struct engine_composition *const *compositions,
+                                  float *out_features, struct fail *why);
+
+/* Microseconds that the last call spent on compositions, of its whole time. */
+uint64_t engine_session_retrieve_us(const struct engine_session *session);
+
+struct engine_composition_cache_figures {
+    size_t entries, bytes, max_bytes; /* what is in it, of both kinds below */
+    uint64_t hits, misses;            /* of the text features of a chunk of labels */
+    uint64_t resumed;                 /* misses that could begin after some blocks */
+    uint64_t evictions;               /* of either kind */
+};
+
+void engine_composition_cache_figures(const struct engine *engine,
+                                      struct engine_composition_cache_figures *out);
+
 /* ---- Texts ---- */
 
 /* out_ids [context]; see tokenizer_encode. */
@@ -144,8 +254,8 @@ void engine_label_list_finish(struct engine_label_list *list); /* NULL is allowe
 
 /* ---- Labels ---- */
 
-/* A compiled set of labels: names, sentences, and the unit text feature of each label. Immutable,
- * reference counted. */
+/* A compiled set of labels: names, sentences, what the text tower needs of them, and the unit text
+ * feature of each label in plain CLIP. Immutable, reference counted. */
 struct engine_labels;
 
 extern const char *const engine_default_sentence; /* "a photo of a {}." */
@@ -157,19 +267,44 @@ extern const char *const engine_default_sentence; /* "a photo of a {}." */
 enum status engine_labels_compile(struct engine_session *session, const char *const *names,
                                   size_t count, const char *const *sentences, size_t sentence_count,
                                   struct engine_labels **out, struct fail *why);
+/* A new set of the same sentences with more labels behind those of `from`, at the price of the new
+ * ones. Names as above, distinct from the others too. */
+enum status engine_labels_extend(struct engine_session *session, const struct engine_labels *from,
+                                 const char *const *names, size_t count, struct engine_labels **out,
+                                 struct fail *why);
 struct engine_labels *engine_labels_acquire(struct engine_labels *labels);
 void engine_labels_release(struct engine_labels *labels); /* NULL is allowed */
 
 size_t engine_labels_count(const struct engine_labels *labels);
 const char *engine_labels_name(const struct engine_labels *labels, size_t index);
-const float *engine_labels_features(const struct engine_labels *labels); /* [count, joint_width] */
+const float *engine_labels_feature(const struct engine_labels *labels, size_t index); /* [joint] */
+
+/* STATUS_LIMIT names a label that is too long to be used together with the pool. */
+enum status engine_labels_check_pool(const struct engine_labels *labels,
+                                     const struct engine_pool *pool, struct fail *why);
 
 /* ---- Classification ---- */
 
 /* Zero-shot CLIP: logit = logit_scale * cosine(image, label). image_features
- * [joint_width] and out_cosines [count]. */
+ * [joint_width] and out_cosines [labels]. */
 void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
                     const float *image_features, float *out_cosines);
+
+struct engine_scoring {
+    const struct engine_labels *labels; /* engine_labels_check_pool holds for every pool */
+    size_t count;                       /* pictures */
+    const float *image_features;        /* [count, joint_width] */
+    /* [count]; NULL, or NULL for a picture: as engine_cosines. */
+    const struct engine_composition *const *compositions;
+    /* Compute prompted features for so many labels of each picture only, those that plain CLIP
+     * finds best; the others get the cosine -INFINITY, and so the probability 0. 0: for all. */
+    size_t shortlist;
+};
+
+/* out_cosines [count, labels]. Labels are encoded once for each composition among the pictures,
+ * unless the cache knows it. The same numbers whether it does or not. */
+enum status engine_score(struct engine_session *session, const struct engine_scoring *scoring,
+                         float *out_cosines, struct fail *why);
 
 struct engine_prediction {
     size_t label; /* index in the label set */
@@ -179,12 +314,13 @@ struct engine_prediction {
 };
 
 /* Softmax of the logits; the top_k (at most count) best in decreasing order, ties to the lower
- * index, into out_predictions. out_count: how many were written. */
-void engine_top(const struct engine *engine, const float *cosines, size_t count, size_t top_k,
+ * index, into out_predictions. out_count: how many were written. logit_scale: of the pool, if there
+ * is one, else of the model. */
+void engine_top(float logit_scale, const float *cosines, size_t count, size_t top_k,
                 struct engine_prediction *out_predictions, size_t *out_count);
 
 /* out_logits, out_probabilities: [count]; either may be NULL. */
-void engine_probabilities(const struct engine *engine, const float *cosines, size_t count,
-                          float *out_logits, float *out_probabilities);
+void engine_probabilities(float logit_scale, const float *cosines, size_t count, float *out_logits,
+                          float *out_probabilities);
 
 #endif

@@ -1,22 +1,49 @@
 /*
- * A compiled label set: the names, the sentences they stand in, and one unit text feature a label.
- * Immutable and reference counted; any thread. The functions behind engine_labels_* of engine.h.
+ * A compiled label set: names, the sentences they stand in, and the chunks that hold their tries
+ * and features. Immutable and reference counted; any thread. The functions behind engine_labels_*
+ * of engine.h are here too.
  */
 #ifndef ENGINE_LABELS_H
 #define ENGINE_LABELS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/base/status.h"
+#include "engine/label_chunk.h"
 
-struct engine_labels;
+struct labels_place {
+    uint32_t part, slot;
+};
 
-/* Computes out_features [count, joint_width], unit, of texts [count]. */
-typedef enum status labels_embed(void *context, const char *const *texts, size_t count,
-                                 float *out_features, struct fail *why);
+struct engine_labels {
+    atomic_size_t references;
+    size_t joint_width;
+    size_t count;
+    struct labels_place *places; /* [count] */
+    struct label_part *parts;    /* [part_count]; their members are indices of this set */
+    size_t part_count;
+    char **sentences; /* [sentence_count] */
+    size_t sentence_count;
+};
 
-enum status labels_compile(const char *const *names, size_t count, const char *const *sentences,
-                           size_t sentence_count, size_t joint_width, labels_embed *embed,
-                           void *context, struct engine_labels **out, struct fail *why);
+/* As engine_labels_compile. */
+enum status labels_compile(const struct label_maker *maker, const char *const *names, size_t count,
+                           const char *const *sentences, size_t sentence_count,
+                           struct engine_labels **out, struct fail *why);
+
+/* As engine_labels_extend. */
+enum status labels_extend(const struct label_maker *maker, const struct engine_labels *from,
+                          const char *const *names, size_t count, struct engine_labels **out,
+                          struct fail *why);
+
+/* STATUS_INVALID unless the sentence has exactly one "{}". */
+enum status labels_check_sentence(const char *sentence, struct fail *why);
+
+/* STATUS_LIMIT names a label whose text, with slots tokens of prompts before it, does not fit the
+ * context. */
+enum status labels_check_room(const struct engine_labels *labels, size_t slots, size_t context,
+                              struct fail *why);
 
 #endif

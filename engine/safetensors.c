@@ -354,6 +354,20 @@ const char *safetensors_metadata(const struct safetensors *file, const char *key
     return json_string_value(json_object_get(metadata, key));
 }
 
+enum status safetensors_each_metadata(const struct safetensors *file,
+                                      enum status (*visit)(void *context, const char *key,
+                                                           const char *value, struct fail *why),
+                                      void *context, struct fail *why)
+{
+    json_t *metadata = json_object_get(file->header, safetensors_metadata_key);
+    enum status status = STATUS_OK;
+    for (void *entry = json_object_iter(metadata); entry && !status;
+         entry = json_object_iter_next(metadata, entry))
+        status = visit(context, json_object_iter_key(entry),
+                       json_string_value(json_object_iter_value(entry)), why);
+    return status;
+}
+
 const char *safetensors_dtype_name(enum safetensors_dtype dtype)
 {
     return safetensors_dtypes[dtype].name;

@@ -66,6 +66,12 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *file
 /* The value of a __metadata__ key; NULL if there is none. */
 const char *safetensors_metadata(const struct safetensors *file, const char *key);
 
+/* Calls visit for every key, in the order of the file, until it fails. */
+enum status safetensors_each_metadata(const struct safetensors *file,
+                                      enum status (*visit)(void *context, const char *key,
+                                                           const char *value, struct fail *why),
+                                      void *context, struct fail *why);
+
 const char *safetensors_dtype_name(enum safetensors_dtype dtype);
 
 /* "[512, 768]" into out (cut if too small); returns out, for messages. */

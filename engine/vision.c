@@ -94,26 +94,24 @@ static void vision_embed(struct vision_pass *pass, const float *pixels)
                      pass->x);
 }
 
-static void vision_copy_patches(const struct vision_pass *pass, float *out)
+static void vision_show(const struct vision_pass *pass, const struct vision_watcher *watcher,
+                        size_t block)
 {
-    size_t floats = (pass->tokens - 1) * pass->width;
-    for (size_t image = 0; image < pass->count; image++)
-        memcpy(out + image * floats, pass->x + (image * pass->tokens + 1) * pass->width,
-               floats * sizeof(float));
+    if (watcher && block <= watcher->last)
+        watcher->look(watcher->context, block, pass->x);
 }
 
 /* Leaves the class rows after the last block in pass->columns [count, width]. */
-static void vision_run_blocks(struct vision_pass *pass, float *out_patches)
+static void vision_run_blocks(struct vision_pass *pass, const struct vision_watcher *watcher)
 {
     const struct clip_model *model = pass->model;
     size_t blocks = model->geometry.vision.blocks, width = pass->width;
-    size_t full = out_patches ? blocks : blocks - 1;
+    size_t full = watcher && watcher->last == blocks ? blocks : blocks - 1;
+    vision_show(pass, watcher, 0);
     for (size_t block = 0; block < full; block++) {
         block_forward(pass->setting, &model->vision_blocks[block], &pass->sequences, &pass->scratch,
                       pass->x);
-        if (out_patches)
-            vision_copy_patches(pass,
-                                out_patches + block * pass->count * (pass->tokens - 1) * width);
+        vision_show(pass, watcher, block + 1);
     }
     if (full < blocks)
         block_forward_readout(pass->setting, &model->vision_blocks[full], &pass->sequences,
@@ -125,8 +123,8 @@ static void vision_run_blocks(struct vision_pass *pass, float *out_patches)
 }
 
 void vision_forward(const struct block_setting *setting, const struct clip_model *model,
-                    const float *pixels, size_t count, struct arena *arena, float *out_features,
-                    float *out_patches)
+                    const float *pixels, size_t count, const struct vision_watcher *watcher,
+                    struct arena *arena, float *out_features)
 {
     size_t used = arena->used_bytes, tokens = model->geometry.patches + 1;
     size_t width = model->geometry.vision.width, joint = model->geometry.joint_width;
@@ -142,7 +140,7 @@ void vision_forward(const struct block_setting *setting, const struct clip_model
     pass.sequences = (struct block_sequences){.count = count, .starts = starts};
 
     vision_embed(&pass, pixels);
-    vision_run_blocks(&pass, out_patches);
+    vision_run_blocks(&pass, watcher);
     block_layer_norm(setting, &model->vision_post_norm, pass.columns, count, pass.columns);
     block_linear(setting, model->vision_projection, false, pass.columns, width, count, out_features,
                  joint);

@@ -15,12 +15,21 @@
 /* Bytes of arena that a call with count images needs. */
 size_t vision_scratch_bytes(const struct clip_model *model, size_t count);
 
+/* Looks on while the tower runs. */
+struct vision_watcher {
+    /* x [count, 1 + patches, vision width]: all rows after `block` blocks, the class row first.
+     * Called on the thread of vision_forward for every block from 0 to `last`, which is at most the
+     * number of blocks. */
+    void (*look)(void *context, size_t block, const float *x);
+    void *context;
+    size_t last;
+};
+
 /* pixels [count, 3, image_size, image_size], normalised -> out_features [count, joint_width], unit.
- * out_patches, if not NULL: the patch rows after every block, without the class row,
- * [vision blocks, count, patches, vision width]; without it the last block computes the class row
- * alone. setting is that of the vision tower. The arena is left as it was. */
+ * watcher may be NULL; where nobody looks at the rows after the last block, that computes the class
+ * row alone. setting is that of the vision tower. The arena is left as it was. */
 void vision_forward(const struct block_setting *setting, const struct clip_model *model,
-                    const float *pixels, size_t count, struct arena *arena, float *out_features,
-                    float *out_patches);
+                    const float *pixels, size_t count, const struct vision_watcher *watcher,
+                    struct arena *arena, float *out_features);
 
 #endif

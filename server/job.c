@@ -11,6 +11,9 @@ void job_init(struct job *job, const struct job_kind *kind)
 
 void job_finish(struct job *job)
 {
+    for (size_t i = 0; job->compositions && i < job->rows; i++)
+        engine_composition_destroy(job->compositions[i]);
+    free(job->compositions);
     free(job->pixels);
     free(job->features);
     reply_finish(&job->reply);

@@ -44,21 +44,23 @@ struct job_tools {
 
 /* What the kinds of work differ in. All but destroy run on a worker. */
 struct job_kind {
-    /* Reads the request and decodes its pictures into `pixels` and `rows`; or sets `reply`, and the
+    /* Reads the request and decodes its pictures into `pixels` and `rows`, and makes `compositions`
+     * for them if they are to have any; or sets `reply`, and the
      * job is done. Should stop early, with neither, when it finds the job cancelled. */
     void (*prepare)(struct job *job, const struct job_tools *tools);
-    /* Sets `reply` from `features`. */
+    /* Sets `reply` from `features` and `compositions`. */
     void (*answer)(struct job *job, const struct job_tools *tools);
     /* Frees the job and all it owns, calling job_finish for this struct. */
     void (*destroy)(struct job *job);
 };
 
 struct job_timings {
-    uint64_t queue_us;  /* waiting, in all */
-    uint64_t decode_us; /* reading the body, decoding and resizing pictures: what `prepare` took
-                         * but for the text_us that it set itself */
-    uint64_t image_us;  /* the pass through the model that this job's pictures were in */
-    uint64_t text_us;   /* compiling labels, scores */
+    uint64_t queue_us;    /* waiting, in all */
+    uint64_t decode_us;   /* reading the body, decoding and resizing pictures: what `prepare` took
+                           * but for the text_us that it set itself */
+    uint64_t image_us;    /* the pass through the model that this job's pictures were in */
+    uint64_t retrieve_us; /* of that pass, choosing prompts */
+    uint64_t text_us;     /* compiling labels, scores */
 };
 
 enum { JOB_REQUEST_ID_BYTES = 129 };
@@ -80,6 +82,8 @@ struct job {
     size_t rows;     /* pictures; 0 until prepared */
     float *pixels;   /* [rows, 3, image_size, image_size]; aligned, owned */
     float *features; /* [rows, joint_width]; aligned, owned, allocated by the worker */
+    /* [rows], each owned, made by prepare for the worker to fill; NULL: nobody asks for any. */
+    struct engine_composition **compositions;
 
     struct reply reply;
 };

@@ -29,6 +29,7 @@ static const struct {
     {"embed", cli_embed, "turn pictures and texts into feature vectors"},
     {"tokenize", cli_tokenize, "show the tokens of texts"},
     {"model", cli_model, "look into a model folder"},
+    {"pool", cli_pool, "look into a prompt pool"},
 };
 
 enum { MAIN_COMMAND_COUNT = sizeof main_commands / sizeof main_commands[0] };

@@ -112,9 +112,11 @@ static void request_format_timing(const struct request *request, char *out, size
         snprintf(out, capacity, "total;dur=%.3f", total_ms);
     else
         snprintf(out, capacity,
-                 "queue;dur=%.3f, decode;dur=%.3f, image;dur=%.3f, text;dur=%.3f, total;dur=%.3f",
+                 "queue;dur=%.3f, decode;dur=%.3f, image;dur=%.3f, retrieve;dur=%.3f, "
+                 "text;dur=%.3f, total;dur=%.3f",
                  (double)timings->queue_us / 1e3, (double)timings->decode_us / 1e3,
-                 (double)timings->image_us / 1e3, (double)timings->text_us / 1e3, total_ms);
+                 (double)timings->image_us / 1e3, (double)timings->retrieve_us / 1e3,
+                 (double)timings->text_us / 1e3, total_ms);
 }
 
 static struct MHD_Response *request_make_response(struct request *request, bool close_after)

@@ -44,9 +44,11 @@ static enum status serve_compile_labels(struct service *service, struct engine_s
     enum status status = engine_default_labels(service->engine, &list, why);
     if (status)
         return status == STATUS_NOT_FOUND ? STATUS_OK : status;
-    status = engine_labels_compile(session, list.names, list.count, NULL, 0,
+    status = engine_labels_compile(session, list.names, list.count, &service->default_sentence, 1,
                                    &service->default_labels, why);
     engine_label_list_finish(&list);
+    if (!status && service->pool)
+        status = engine_labels_check_pool(service->default_labels, service->pool, why);
     return status ? status_context(why, status, "labels.txt") : STATUS_OK;
 }
 
@@ -73,6 +75,29 @@ static enum status serve_warm_up(struct service *service, struct fail *why)
     return status;
 }
 
+static enum status serve_load_pool(struct service *service, const struct config *config,
+                                   struct fail *why)
+{
+    const struct engine_pool_options options = {.any_fingerprint =
+                                                    config->pool_fingerprint == CONFIG_ANY};
+    service->default_sentence = engine_default_sentence;
+    if (!config->pool)
+        return STATUS_OK;
+    enum status status =
+        engine_pool_load(service->engine, config->pool, &options, &service->pool, why);
+    if (status)
+        return status;
+    const struct engine_pool_info *info = engine_pool_info(service->pool);
+    if (!strcmp(info->name, "none"))
+        return status_fail(why, STATUS_INVALID,
+                           "%s: a pool cannot be called none, which stands for no pool",
+                           config->pool);
+    service->default_sentence = info->sentence;
+    log_line(LOG_INFO, "pool %s: %zu prompts, %zu clusters take %zu each, %zu text blocks",
+             info->name, info->prompts, info->clusters, info->per_cluster, info->depth);
+    return STATUS_OK;
+}
+
 static size_t serve_threads(const struct config *config)
 {
     return config->threads ? (size_t)config->threads : engine_cores();
@@ -87,10 +112,14 @@ static enum status serve_open_model(struct serve *serve, struct fail *why)
         [CONFIG_QUICK_GELU] = "quick_gelu",
         [CONFIG_GELU] = "gelu",
     };
-    const struct engine_options options = {.activation = activations[config->activation]};
+    const struct engine_options options = {.activation = activations[config->activation],
+                                           .composition_cache_bytes =
+                                               config->composition_cache_bytes};
     enum status status = engine_open(config->model, &options, &service->engine, why);
     if (!status)
         status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
+    if (!status)
+        status = serve_load_pool(service, config, why);
     if (status)
         return status;
     const struct engine_info *info = engine_info(service->engine);
@@ -136,6 +165,7 @@ static void serve_finish(struct serve *serve)
     http_destroy(serve->http);
     workers_destroy(serve->service.workers);
     engine_labels_release(serve->service.default_labels);
+    engine_pool_release(serve->service.pool);
     label_cache_destroy(serve->service.label_cache);
     engine_close(serve->service.engine);
     completions_finish(&serve->completions);

@@ -18,7 +18,9 @@ struct service {
     struct engine *engine;
     struct workers *workers;
     struct label_cache *label_cache;
-    struct engine_labels *default_labels; /* NULL if the model folder has no labels.txt */
+    struct engine_pool *pool;             /* NULL: plain CLIP */
+    const char *default_sentence;         /* the pool's, else the engine's */
+    struct engine_labels *default_labels; /* in it; NULL if the model folder has no labels.txt */
     bool draining;
 };
 

@@ -13,8 +13,9 @@
 struct worker {
     struct workers *workers;
     struct engine_session *session;
-    float *pixels;   /* [max_batch_rows, 3, image_size, image_size] */
-    float *features; /* [max_batch_rows, joint_width] */
+    float *pixels;                            /* [max_batch_rows, 3, image_size, image_size] */
+    float *features;                          /* [max_batch_rows, joint_width] */
+    struct engine_composition **compositions; /* [max_batch_rows], of the jobs */
     pthread_t thread;
     bool started;
 };
@@ -93,10 +94,12 @@ static enum status workers_embed_job(struct worker *worker, struct job *job, str
         size_t left = job->rows - row;
         size_t count = left < workers->max_batch_rows ? left : workers->max_batch_rows;
         enum status status =
-            engine_embed_images(worker->session, job->pixels + row * workers->pixels_per_row, count,
-                                job->features + row * workers->joint_width, why);
+            engine_compose_images(worker->session, job->pixels + row * workers->pixels_per_row,
+                                  count, job->compositions ? job->compositions + row : NULL,
+                                  job->features + row * workers->joint_width, why);
         if (status)
             return status;
+        job->timings.retrieve_us += engine_session_retrieve_us(worker->session);
     }
     return STATUS_OK;
 }
@@ -107,13 +110,16 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
 {
     const struct workers *workers = worker->workers;
     float *pixels = worker->pixels;
+    size_t row = 0;
     for (const struct job *job = jobs; job; job = job->next) {
         size_t floats = job->rows * workers->pixels_per_row;
         memcpy(pixels, job->pixels, floats * sizeof *pixels);
         pixels += floats;
+        for (size_t i = 0; i < job->rows; i++)
+            worker->compositions[row++] = job->compositions ? job->compositions[i] : NULL;
     }
-    enum status status =
-        engine_embed_images(worker->session, worker->pixels, rows, worker->features, why);
+    enum status status = engine_compose_images(worker->session, worker->pixels, rows,
+                                               worker->compositions, worker->features, why);
     if (status)
         return status;
     const float *features = worker->features;
@@ -121,6 +127,7 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
         size_t floats = job->rows * workers->joint_width;
         memcpy(job->features, features, floats * sizeof *features);
         features += floats;
+        job->timings.retrieve_us = engine_session_retrieve_us(worker->session);
     }
     return STATUS_OK;
 }
@@ -136,11 +143,13 @@ static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
     uint64_t image_us = clock_now_us() - started_us;
     for (struct job *job = jobs, *next; job; job = next) {
         next = job->next;
-        job->timings.image_us = image_us;
+        job->timings.image_us = image_us - job->timings.retrieve_us;
+        engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
         if (status)
             workers_answer_failure(job, &why);
         else if (!atomic_load(&job->cancelled))
             job->kind->answer(job, &tools);
+        engine_session_set_stop(worker->session, NULL, NULL);
         completions_push(workers->completions, job);
     }
 }
@@ -183,7 +192,8 @@ static enum status workers_start(struct workers *workers, struct worker *worker,
         return status;
     worker->pixels = mem_aligned(workers->max_batch_rows, workers->pixels_per_row * sizeof(float));
     worker->features = mem_aligned(workers->max_batch_rows, workers->joint_width * sizeof(float));
-    if (!worker->pixels || !worker->features)
+    worker->compositions = mem_zeroed(workers->max_batch_rows, sizeof *worker->compositions);
+    if (!worker->pixels || !worker->features || !worker->compositions)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a batch of %zu pictures",
                            workers->max_batch_rows);
     /* Signals are for the loop thread. */
@@ -239,6 +249,7 @@ void workers_destroy(struct workers *workers)
         engine_session_destroy(workers->workers[i].session);
         free(workers->workers[i].pixels);
         free(workers->workers[i].features);
+        free(workers->workers[i].compositions);
     }
     pthread_mutex_destroy(&workers->lock);
     free(workers);

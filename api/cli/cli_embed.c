@@ -82,16 +82,17 @@ static enum status embed_write_row(struct embed_run *run, const char *kind, cons
     return status ? status : terminal_write(text, why);
 }
 
-static enum status embed_visit(void *context, const char *path, const float *feature,
-                               const struct fail *picture_why, struct fail *why)
+static enum status embed_visit(void *context, const struct picture_feed_picture *picture,
+                               struct fail *why)
 {
     struct embed_run *run = context;
+    const float *feature = picture->feature;
     if (!feature) {
         run->failed++;
-        terminal_complain(run->request->arguments.command, "%s", picture_why->message);
+        terminal_complain(run->request->arguments.command, "%s", picture->why->message);
     }
     if (!run->request->arguments.json)
-        return feature ? embed_write_row(run, "image", path, feature, why) : STATUS_OK;
+        return feature ? embed_write_row(run, "image", picture->path, feature, why) : STATUS_OK;
     if (run->shown++)
         putchar(',');
     return document_write(feature ? document_floats(feature, run->joint_width) : json_null(), why);
@@ -115,7 +116,7 @@ static enum status embed_write_texts(struct embed_run *run, const float *vectors
 static enum status embed_write_images(struct embed_run *run, struct fail *why)
 {
     const struct arguments_list *images = &run->request->images;
-    const struct picture_feed_visitor visitor = {embed_visit, run};
+    const struct picture_feed_visitor visitor = {.visit = embed_visit, .context = run};
     return picture_feed_run(&run->bench, images->items, images->count, &visitor, why);
 }
 

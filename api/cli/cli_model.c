@@ -112,15 +112,17 @@ static enum status model_write_json(const struct model_report *report, struct fa
     const struct engine_info *info = report->info;
     json_t *labels = report->has_labels ? json_integer((json_int_t)report->labels) : json_null();
     json_t *document = json_pack(
-        "{s:o, s:o, s:s, s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, "
+        "{s:o, s:o, s:s, s:s, s:s, s:s, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, "
+        "s:o, "
         "s:o}",
         "name", document_text(info->name), "folder", document_text(report->folder), "layout",
-        info->layout, "activation", info->activation, "backend", info->backend, "parameters",
-        (json_int_t)info->parameters, "logit_scale", (double)info->logit_scale, "image_size",
-        (json_int_t)info->image_size, "patch_size", (json_int_t)info->patch_size, "patches",
-        (json_int_t)info->patches, "joint_width", (json_int_t)info->joint_width, "context",
-        (json_int_t)info->context, "vocabulary", (json_int_t)info->vocabulary, "vision",
-        model_tower_json(&info->vision), "text", model_tower_json(&info->text), "preprocessing",
+        info->layout, "activation", info->activation, "backend", info->backend, "fingerprint",
+        info->fingerprint, "parameters", (json_int_t)info->parameters, "logit_scale",
+        (double)info->logit_scale, "image_size", (json_int_t)info->image_size, "patch_size",
+        (json_int_t)info->patch_size, "patches", (json_int_t)info->patches, "joint_width",
+        (json_int_t)info->joint_width, "context", (json_int_t)info->context, "vocabulary",
+        (json_int_t)info->vocabulary, "vision", model_tower_json(&info->vision), "text",
+        model_tower_json(&info->text), "preprocessing",
         model_preprocessing_json(&info->preprocessing), "files", model_files_json(report),
         "default_labels", labels);
     enum status status = document_write(document, why);
@@ -165,6 +167,7 @@ static enum status model_write_text(const struct model_report *report, struct fa
     printf("                mean %.7g %.7g %.7g, deviation %.7g %.7g %.7g\n", (double)mean[0],
            (double)mean[1], (double)mean[2], (double)deviation[0], (double)deviation[1],
            (double)deviation[2]);
+    printf("fingerprint     %s\n", info->fingerprint);
     printf("computed by     %s\n", info->backend);
     if (report->has_labels)
         printf("default labels  %zu\n", report->labels);

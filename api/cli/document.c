@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,8 @@ struct json_t *document_floats(const float *values, size_t count)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < count && array; i++) {
-        if (json_array_append_new(array, json_real((double)values[i]))) {
+        json_t *value = isfinite(values[i]) ? json_real((double)values[i]) : json_null();
+        if (json_array_append_new(array, value)) {
             json_decref(array);
             array = NULL;
         }

@@ -11,7 +11,8 @@
 
 struct json_t;
 
-/* New values; NULL if there is no memory. Bytes of text that are not UTF-8 become U+FFFD. */
+/* New values; NULL if there is no memory. Bytes of text that are not UTF-8 become U+FFFD, and
+ * floats that are not finite null. */
 struct json_t *document_text(const char *text);
 struct json_t *document_floats(const float *values, size_t count);
 

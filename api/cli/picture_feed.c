@@ -22,8 +22,9 @@ struct picture_feed {
     const struct workbench *bench;
     size_t pixels_each;
     size_t joint_width;
-    float *pixels;   /* [batch, pixels_each] */
-    float *features; /* [batch, joint_width] */
+    float *pixels;                                               /* [batch, pixels_each] */
+    float *features;                                             /* [batch, joint_width] */
+    struct engine_composition *compositions[PICTURE_FEED_BATCH]; /* of the rows of features */
     struct picture_feed_slot slots[PICTURE_FEED_BATCH];
     size_t count;
     atomic_size_t next;
@@ -95,22 +96,22 @@ static enum status picture_feed_embed(struct picture_feed *feed, struct fail *wh
                    feed->pixels_each * sizeof(float));
         decoded++;
     }
-    return decoded ? engine_embed_images(feed->bench->session, feed->pixels, decoded,
-                                         feed->features, why)
-                   : STATUS_OK;
+    return engine_compose_images(feed->bench->session, feed->pixels, decoded, feed->compositions,
+                                 feed->features, why);
 }
 
 static enum status picture_feed_visit(const struct picture_feed *feed,
                                       const struct picture_feed_visitor *visitor, struct fail *why)
 {
-    const float *feature = feed->features;
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < feed->count && !status; i++) {
+    for (size_t i = 0, row = 0; i < feed->count && !status; i++) {
         const struct picture_feed_slot *slot = &feed->slots[i];
-        status = visitor->visit(visitor->context, slot->path, slot->decoded ? feature : NULL,
-                                &slot->why, why);
-        if (slot->decoded)
-            feature += feed->joint_width;
+        struct picture_feed_picture picture = {.path = slot->path, .why = &slot->why};
+        if (slot->decoded) {
+            picture.feature = feed->features + row * feed->joint_width;
+            picture.composition = feed->compositions[row++];
+        }
+        status = visitor->visit(visitor->context, &picture, why);
     }
     return status;
 }
@@ -147,8 +148,14 @@ enum status picture_feed_run(const struct workbench *bench, const char *const *p
     feed.features = mem_aligned(bench->max_images * feed.joint_width, sizeof *feed.features);
     enum status status =
         feed.pixels && feed.features
-            ? picture_feed_batches(&feed, paths, count, visitor, why)
+            ? STATUS_OK
             : status_fail(why, STATUS_NO_MEMORY, "no memory for %zu pictures", bench->max_images);
+    for (size_t i = 0; i < bench->max_images && visitor->pool && !status; i++)
+        status = engine_composition_create(visitor->pool, &feed.compositions[i], why);
+    if (!status)
+        status = picture_feed_batches(&feed, paths, count, visitor, why);
+    for (size_t i = 0; i < PICTURE_FEED_BATCH; i++)
+        engine_composition_destroy(feed.compositions[i]);
     free(feed.features);
     free(feed.pixels);
     return status;

@@ -13,12 +13,20 @@
 
 enum { PICTURE_FEED_BATCH = 16, PICTURE_FEED_MAX_FILE_BYTES = 64 << 20 };
 
-/* Called for each picture in turn, on the thread of picture_feed_run: with its unit feature
- * [joint_width], or with NULL and why there is none. A failure returned ends the run. */
+struct picture_feed_picture {
+    const char *path;
+    const float *feature;                         /* [joint_width], unit; NULL if there is none */
+    const struct engine_composition *composition; /* NULL without a pool */
+    const struct fail *why;                       /* why there is no feature */
+};
+
+/* Called for each picture in turn, on the thread of picture_feed_run. A failure returned ends the
+ * run. */
 struct picture_feed_visitor {
-    enum status (*visit)(void *context, const char *path, const float *feature,
-                         const struct fail *picture_why, struct fail *why);
+    enum status (*visit)(void *context, const struct picture_feed_picture *picture,
+                         struct fail *why);
     void *context;
+    struct engine_pool *pool; /* NULL: no compositions */
 };
 
 /* The batch, and so the session, that so many pictures need: at least 1. */

@@ -9,7 +9,9 @@ enum status workbench_open(struct workbench *bench, const struct arguments *argu
     struct workbench opened = {.max_images = max_images};
     opened.threads = arguments->threads ? arguments->threads : engine_cores();
     const struct engine_options options = {.helpers = opened.threads - 1,
-                                           .activation = arguments->activation};
+                                           .activation = arguments->activation,
+                                           .composition_cache_bytes =
+                                               ENGINE_DEFAULT_COMPOSITION_CACHE_BYTES};
     enum status status = engine_open(arguments->model_dir, &options, &opened.engine, why);
     if (status)
         return status;

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "api/explanation.h"
 #include "engine/base/mem.h"
 
 /* Nine digits give every float back exactly. */
@@ -35,25 +36,27 @@ void classify_answer_destroy(struct classify_answer *answer)
     free(answer);
 }
 
-enum status classify_answer_add(struct classify_answer *answer, const struct engine_labels *labels,
-                                const struct engine_prediction *predictions, size_t count,
-                                double threshold, struct fail *why)
+enum status classify_answer_add(struct classify_answer *answer,
+                                const struct classify_result *result, struct fail *why)
 {
     json_t *list = json_array();
     int failed = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct engine_prediction *prediction = &predictions[i];
-        if ((double)prediction->probability < threshold)
+    for (size_t i = 0; i < result->count; i++) {
+        const struct engine_prediction *prediction = &result->predictions[i];
+        if ((double)prediction->probability < result->threshold)
             continue;
         failed |= json_array_append_new(
             list, json_pack("{s:s, s:f, s:f, s:f}", "label",
-                            engine_labels_name(labels, prediction->label), "score",
+                            engine_labels_name(result->labels, prediction->label), "score",
                             (double)prediction->probability, "logit", (double)prediction->logit,
                             "cosine", (double)prediction->cosine));
     }
     bool unknown = !json_array_size(list);
-    json_t *result = json_pack("{s:o, s:b}", "predictions", list, "unknown", unknown);
-    failed |= json_array_append_new(answer->results, result);
+    json_t *made = json_pack("{s:o, s:b}", "predictions", list, "unknown", unknown);
+    if (result->explained)
+        failed |= json_object_set_new(made, "explanation",
+                                      explanation_json(result->explained, result->info));
+    failed |= json_array_append_new(answer->results, made);
     return failed ? classify_answer_no_memory(why) : STATUS_OK;
 }
 
@@ -78,15 +81,29 @@ static int classify_answer_append(const char *text, size_t size, void *argument)
     return sink->status ? -1 : 0;
 }
 
-enum status classify_answer_write(struct classify_answer *answer, const char *request_id,
-                                  const char *model, const struct job_timings *timings,
-                                  uint64_t total_us, struct buf *out, struct fail *why)
+/* Version 1 is what the server was started with. */
+static json_t *classify_answer_pool(const char *name)
 {
-    json_t *root = json_pack(
-        "{s:s, s:s, s:O, s:{s:f, s:f, s:f, s:f, s:f}}", "id", request_id, "model", model, "results",
-        answer->results, "timings_ms", "queue", (double)timings->queue_us / 1e3, "decode",
-        (double)timings->decode_us / 1e3, "image", (double)timings->image_us / 1e3, "text",
-        (double)timings->text_us / 1e3, "total", (double)total_us / 1e3);
+    return name ? json_pack("{s:s, s:i}", "name", name, "version", 1) : json_null();
+}
+
+static json_t *classify_answer_timings(const struct classify_answer_head *head)
+{
+    const struct job_timings *timings = head->timings;
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "queue", (double)timings->queue_us / 1e3,
+                     "decode", (double)timings->decode_us / 1e3, "image",
+                     (double)timings->image_us / 1e3, "retrieve",
+                     (double)timings->retrieve_us / 1e3, "text", (double)timings->text_us / 1e3,
+                     "total", (double)head->total_us / 1e3);
+}
+
+enum status classify_answer_write(struct classify_answer *answer,
+                                  const struct classify_answer_head *head, struct buf *out,
+                                  struct fail *why)
+{
+    json_t *root = json_pack("{s:s, s:s, s:o, s:O, s:o}", "id", head->request_id, "model",
+                             head->model, "pool", classify_answer_pool(head->pool), "results",
+                             answer->results, "timings_ms", classify_answer_timings(head));
     struct classify_answer_sink sink = {.out = out, .status = STATUS_OK};
     int failed = !root ||
                  json_dump_callback(root, classify_answer_append, &sink, CLASSIFY_ANSWER_FORMAT) ||

@@ -23,6 +23,7 @@ struct classify_job {
     char content_type[CLASSIFY_MAX_CONTENT_TYPE];
     struct buf body;
     struct classify_request input;
+    struct engine_pool *pool;     /* from prepare on; NULL: plain CLIP */
     struct engine_labels *labels; /* from prepare on */
 };
 
@@ -76,6 +77,26 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
     job->job.rows = rows;
 }
 
+/* The pool that the request asks for, acquired, or NULL. */
+static enum status classify_job_get_pool(struct classify_job *job, struct fail *why)
+{
+    const struct classify_request *input = &job->input;
+    struct engine_pool *own = job->service->pool;
+    const char *name = own ? engine_pool_info(own)->name : "none";
+    const char *asked = *input->pool ? input->pool : name;
+    if (strcmp(asked, "none") != 0 && strcmp(asked, name) != 0)
+        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; there is \"%s\"", asked,
+                           name);
+    if (strcmp(asked, "none") != 0) {
+        job->pool = engine_pool_acquire(own);
+        return STATUS_OK;
+    }
+    if (input->explain || input->shortlist)
+        return status_fail(why, STATUS_INVALID, "\"%s\" is of use with a pool only",
+                           input->explain ? "explain" : "shortlist");
+    return STATUS_OK;
+}
+
 /* The compiled labels that the request asks for, acquired. */
 static enum status classify_job_get_labels(const struct classify_job *job,
                                            const struct job_tools *tools,
@@ -83,10 +104,18 @@ static enum status classify_job_get_labels(const struct classify_job *job,
 {
     const struct classify_request *input = &job->input;
     const struct engine_labels *defaults = job->service->default_labels;
+    const char *const *sentences = (const char *const *)input->sentences.texts;
+    const char *sentence =
+        job->pool ? engine_pool_info(job->pool)->sentence : engine_default_sentence;
+    size_t sentence_count = input->sentences.count;
+    if (!sentence_count) {
+        sentences = &sentence;
+        sentence_count = 1;
+    }
     const char *const *names = (const char *const *)input->labels.texts;
     const char **default_names = NULL;
     size_t count = input->labels.count;
-    if (!count && !input->sentences.count) {
+    if (!count && sentence_count == 1 && !strcmp(*sentences, job->service->default_sentence)) {
         *out = engine_labels_acquire(job->service->default_labels);
         return STATUS_OK;
     }
@@ -99,9 +128,9 @@ static enum status classify_job_get_labels(const struct classify_job *job,
             default_names[i] = engine_labels_name(defaults, i);
         names = default_names;
     }
-    enum status status = label_cache_get(
-        job->service->label_cache, tools->session, engine_info(tools->engine)->joint_width, names,
-        count, (const char *const *)input->sentences.texts, input->sentences.count, out, why);
+    enum status status = label_cache_get(job->service->label_cache, tools->session,
+                                         engine_info(tools->engine)->joint_width, names, count,
+                                         sentences, sentence_count, out, why);
     free(default_names);
     return status;
 }
@@ -113,7 +142,24 @@ static enum status classify_job_take_labels(struct classify_job *job, const stru
 {
     uint64_t started_us = clock_now_us();
     enum status status = classify_job_get_labels(job, tools, &job->labels, why);
+    if (!status && job->pool)
+        status = engine_labels_check_pool(job->labels, job->pool, why);
     job->job.timings.text_us = clock_now_us() - started_us;
+    return status;
+}
+
+/* One for each row. */
+static enum status classify_job_make_compositions(struct classify_job *job, struct fail *why)
+{
+    struct job *base = &job->job;
+    if (!job->pool)
+        return STATUS_OK;
+    base->compositions = mem_zeroed(base->rows, sizeof *base->compositions);
+    if (!base->compositions)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu compositions", base->rows);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < base->rows && !status; i++)
+        status = engine_composition_create(job->pool, &base->compositions[i], why);
     return status;
 }
 
@@ -122,7 +168,7 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
     struct classify_job *job = (struct classify_job *)base;
     const struct engine_info *info = engine_info(tools->engine);
     struct fail why;
-    if (classify_job_read(job, tools, &why)) {
+    if (classify_job_read(job, tools, &why) || classify_job_get_pool(job, &why)) {
         classify_job_fail(base, ERRORS_BODY, &why);
         return;
     }
@@ -140,22 +186,45 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
     classify_job_decode(job, tools->engine, base->pixels);
     if (!base->rows && !atomic_load(&base->cancelled))
         classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
+    else if (classify_job_make_compositions(job, &why))
+        classify_job_fail(base, ERRORS_IMAGE, &why);
 }
 
-/* One result a picture, from its row's features. */
-static enum status classify_job_score(const struct classify_job *job, const struct engine *engine,
-                                      struct classify_answer *answer, struct fail *why)
+/* Cosines [rows, labels]; free(). */
+static enum status classify_job_score(const struct classify_job *job, const struct job_tools *tools,
+                                      float **out, struct fail *why)
 {
-    const struct engine_labels *labels = job->labels;
+    const struct job *base = &job->job;
+    const struct engine_scoring scoring = {
+        .labels = job->labels,
+        .count = base->rows,
+        .image_features = base->features,
+        .compositions = (const struct engine_composition *const *)base->compositions,
+        .shortlist = job->input.shortlist};
+    float *cosines = mem_zeroed(base->rows, engine_labels_count(job->labels) * sizeof *cosines);
+    enum status status = cosines ? engine_score(tools->session, &scoring, cosines, why)
+                                 : status_fail(why, STATUS_NO_MEMORY, "no memory for the scores");
+    if (status)
+        free(cosines);
+    else
+        *out = cosines;
+    return status;
+}
+
+/* One result a picture, from its row's cosines. predictions [top_k]. */
+static enum status classify_job_add_results(const struct classify_job *job,
+                                            const struct engine_info *info, const float *cosines,
+                                            struct engine_prediction *predictions, size_t top_k,
+                                            struct classify_answer *answer, struct fail *why)
+{
     const struct classify_request *input = &job->input;
-    size_t width = engine_info(engine)->joint_width, count = engine_labels_count(labels);
-    size_t top_k = input->top_k < count ? input->top_k : count;
-    float *cosines = mem_zeroed(count, sizeof *cosines);
-    struct engine_prediction *predictions = mem_zeroed(top_k, sizeof *predictions);
-    enum status status = cosines && predictions
-                             ? STATUS_OK
-                             : status_fail(why, STATUS_NO_MEMORY, "no memory for the scores");
-    const float *features = job->job.features;
+    size_t count = engine_labels_count(job->labels), row = 0;
+    float scale = job->pool ? engine_pool_info(job->pool)->logit_scale : info->logit_scale;
+    struct classify_result result = {.labels = job->labels,
+                                     .predictions = predictions,
+                                     .threshold = input->threshold,
+                                     .info = info};
+    enum status status = STATUS_OK;
     for (size_t i = 0; i < input->image_count && !status; i++) {
         const struct fail *image_why = &input->images[i].why;
         if (image_why->code) {
@@ -164,11 +233,31 @@ static enum status classify_job_score(const struct classify_job *job, const stru
                                                why);
             continue;
         }
-        engine_cosines(engine, labels, features, cosines);
-        engine_top(engine, cosines, count, top_k, predictions, &top_k);
-        status = classify_answer_add(answer, labels, predictions, top_k, input->threshold, why);
-        features += width;
+        engine_top(scale, cosines + row * count, count, top_k, predictions, &result.count);
+        result.explained = input->explain ? job->job.compositions[row] : NULL;
+        status = classify_answer_add(answer, &result, why);
+        row++;
     }
+    return status;
+}
+
+static enum status classify_job_fill_answer(const struct classify_job *job,
+                                            const struct job_tools *tools,
+                                            struct classify_answer *answer, struct fail *why)
+{
+    const struct classify_request *input = &job->input;
+    size_t count = engine_labels_count(job->labels);
+    size_t top_k = input->top_k < count ? input->top_k : count;
+    if (input->shortlist && input->shortlist < top_k)
+        top_k = input->shortlist;
+    float *cosines = NULL;
+    struct engine_prediction *predictions = mem_zeroed(top_k, sizeof *predictions);
+    enum status status = predictions
+                             ? classify_job_score(job, tools, &cosines, why)
+                             : status_fail(why, STATUS_NO_MEMORY, "no memory for the scores");
+    if (!status)
+        status = classify_job_add_results(job, engine_info(tools->engine), cosines, predictions,
+                                          top_k, answer, why);
     free(cosines);
     free(predictions);
     return status;
@@ -184,12 +273,18 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
     uint64_t started_us = clock_now_us();
     enum status status = classify_answer_create(&answer, &why);
     if (!status)
-        status = classify_job_score(job, tools->engine, answer, &why);
+        status = classify_job_fill_answer(job, tools, answer, &why);
     uint64_t now_us = clock_now_us();
     base->timings.text_us += now_us - started_us;
+    const struct classify_answer_head head = {
+        .request_id = base->request_id,
+        .model = engine_info(tools->engine)->name,
+        .pool = job->pool ? engine_pool_info(job->pool)->name : NULL,
+        .timings = &base->timings,
+        .total_us = now_us - base->created_us,
+    };
     if (!status)
-        status = classify_answer_write(answer, base->request_id, engine_info(tools->engine)->name,
-                                       &base->timings, now_us - base->created_us, &text, &why);
+        status = classify_answer_write(answer, &head, &text, &why);
     if (status)
         classify_job_fail(base, ERRORS_BODY, &why);
     else
@@ -204,6 +299,7 @@ static void classify_job_destroy(struct job *base)
     classify_request_finish(&job->input);
     buf_finish(&job->body);
     engine_labels_release(job->labels);
+    engine_pool_release(job->pool);
     job_finish(base);
     free(job);
 }

@@ -137,6 +137,28 @@ static enum status classify_json_set_timeout(struct classify_request *request, c
     return classify_request_set_timeout(request, json_integer_value(value), why);
 }
 
+static enum status classify_json_set_pool(struct classify_request *request, const json_t *value,
+                                          struct fail *why)
+{
+    return classify_request_set_pool(request, json_string_value(value), json_string_length(value),
+                                     why);
+}
+
+static enum status classify_json_set_explain(struct classify_request *request, const json_t *value,
+                                             struct fail *why)
+{
+    if (!json_is_boolean(value))
+        return status_fail(why, STATUS_INVALID, "\"explain\" must be true or false");
+    return classify_request_set_explain(request, json_is_true(value), why);
+}
+
+static enum status classify_json_set_shortlist(struct classify_request *request,
+                                               const json_t *value, struct fail *why)
+{
+    return classify_request_set_shortlist(
+        request, json_is_integer(value) ? json_integer_value(value) : -1, why);
+}
+
 static enum status classify_json_set(struct classify_request *request, const char *name,
                                      const json_t *value, struct fail *why)
 {
@@ -147,6 +169,8 @@ static enum status classify_json_set(struct classify_request *request, const cha
         {"images", classify_json_set_images},       {"labels", classify_json_set_labels},
         {"sentence", classify_json_set_sentence},   {"top_k", classify_json_set_top_k},
         {"threshold", classify_json_set_threshold}, {"timeout_ms", classify_json_set_timeout},
+        {"pool", classify_json_set_pool},           {"explain", classify_json_set_explain},
+        {"shortlist", classify_json_set_shortlist},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (!strcmp(fields[i].name, name))

@@ -10,6 +10,7 @@
 #include "api/rest/classify_json.h"
 #include "api/rest/multipart.h"
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 
 enum { CLASSIFY_DEFAULT_TOP_K = 5 };
 
@@ -88,6 +89,43 @@ enum status classify_request_set_timeout(struct classify_request *request, int64
     return STATUS_OK;
 }
 
+enum status classify_request_set_pool(struct classify_request *request, const char *value,
+                                      size_t length, struct fail *why)
+{
+    if (*request->pool)
+        return status_fail(why, STATUS_INVALID, "\"pool\" is given twice");
+    if (!length || length > CLASSIFY_MAX_POOL_NAME || memchr(value, '\0', length) ||
+        !utf8_is_valid(value, length))
+        return status_fail(why, STATUS_INVALID, "\"pool\" must be a text of 1 to %d bytes",
+                           CLASSIFY_MAX_POOL_NAME);
+    memcpy(request->pool, value, length);
+    request->pool[length] = '\0';
+    return STATUS_OK;
+}
+
+enum status classify_request_set_explain(struct classify_request *request, bool value,
+                                         struct fail *why)
+{
+    if (request->has_explain)
+        return status_fail(why, STATUS_INVALID, "\"explain\" is given twice");
+    request->explain = value;
+    request->has_explain = true;
+    return STATUS_OK;
+}
+
+enum status classify_request_set_shortlist(struct classify_request *request, int64_t value,
+                                           struct fail *why)
+{
+    if (request->has_shortlist)
+        return status_fail(why, STATUS_INVALID, "\"shortlist\" is given twice");
+    if (value < 0)
+        return status_fail(why, STATUS_INVALID,
+                           "\"shortlist\" must be a whole number of at least 0");
+    request->shortlist = (size_t)value;
+    request->has_shortlist = true;
+    return STATUS_OK;
+}
+
 enum status classify_request_add_image(struct classify_request *request,
                                        const struct classify_image *image, struct fail *why)
 {
@@ -136,10 +174,22 @@ static enum status classify_request_set_number(struct classify_request *request,
         return classify_request_set_threshold(request, end != text && !*end ? number : (double)NAN,
                                               why);
     }
-    if (!classify_request_parse_integer(text, &integer))
+    bool whole = classify_request_parse_integer(text, &integer);
+    if (!strcmp(name, "shortlist"))
+        return classify_request_set_shortlist(request, whole ? integer : -1, why);
+    if (!whole)
         integer = 0;
     return !strcmp(name, "top_k") ? classify_request_set_top_k(request, integer, why)
                                   : classify_request_set_timeout(request, integer, why);
+}
+
+static enum status classify_request_set_flag(struct classify_request *request, const char *text,
+                                             struct fail *why)
+{
+    bool yes = !strcmp(text, "true") || !strcmp(text, "1");
+    if (!yes && strcmp(text, "false") != 0 && strcmp(text, "0") != 0)
+        return status_fail(why, STATUS_INVALID, "\"explain\" must be true or false");
+    return classify_request_set_explain(request, yes, why);
 }
 
 enum status classify_request_set(struct classify_request *request, const char *name,
@@ -150,15 +200,19 @@ enum status classify_request_set(struct classify_request *request, const char *n
     if (!strcmp(name, "sentence"))
         return text_list_add(&request->sentences, value, length, request->limits.max_label_texts,
                              "sentence", why);
+    if (!strcmp(name, "pool"))
+        return classify_request_set_pool(request, value, length, why);
     if (strcmp(name, "top_k") != 0 && strcmp(name, "threshold") != 0 &&
-        strcmp(name, "timeout_ms") != 0)
+        strcmp(name, "timeout_ms") != 0 && strcmp(name, "explain") != 0 &&
+        strcmp(name, "shortlist") != 0)
         return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
     char text[64];
     if (length >= sizeof text || memchr(value, '\0', length))
         length = 0;
     memcpy(text, value, length);
     text[length] = '\0';
-    return classify_request_set_number(request, name, text, why);
+    return !strcmp(name, "explain") ? classify_request_set_flag(request, text, why)
+                                    : classify_request_set_number(request, name, text, why);
 }
 
 /* ---- Bodies ---- */

@@ -1,6 +1,7 @@
 /*
  * What POST /v1/classify asks for, read from any of its three bodies and from the query. The same
- * fields everywhere: labels, sentence, top_k, threshold, timeout_ms. Any thread.
+ * fields everywhere: labels, sentence, top_k, threshold, timeout_ms, pool, explain, shortlist. Any
+ * thread.
  *
  * Failures: STATUS_FORMAT (malformed, with the position), STATUS_INVALID (a field, named),
  * STATUS_LIMIT (a limit, named), STATUS_UNSUPPORTED (the type of the body).
@@ -16,6 +17,8 @@
 #include "engine/base/status.h"
 
 enum classify_body { CLASSIFY_BODY_RAW, CLASSIFY_BODY_FORM, CLASSIFY_BODY_JSON };
+
+enum { CLASSIFY_MAX_POOL_NAME = 64 };
 
 struct classify_limits {
     size_t max_images;
@@ -39,9 +42,12 @@ struct classify_request {
     struct text_list labels;    /* none: the model's own */
     struct text_list sentences; /* none: the engine's default */
     size_t top_k;
-    double threshold;    /* of the score */
-    uint64_t timeout_ms; /* 0: not asked for */
-    bool has_top_k, has_threshold;
+    double threshold;                      /* of the score */
+    uint64_t timeout_ms;                   /* 0: not asked for */
+    char pool[CLASSIFY_MAX_POOL_NAME + 1]; /* empty: the server's own; "none": no pool */
+    bool explain;
+    size_t shortlist; /* 0: all labels */
+    bool has_top_k, has_threshold, has_explain, has_shortlist;
 };
 
 /* limits.max_images of at least 1. */
@@ -70,6 +76,12 @@ enum status classify_request_set_threshold(struct classify_request *request, dou
                                            struct fail *why);
 enum status classify_request_set_timeout(struct classify_request *request, int64_t value,
                                          struct fail *why);
+enum status classify_request_set_pool(struct classify_request *request, const char *value,
+                                      size_t length, struct fail *why);
+enum status classify_request_set_explain(struct classify_request *request, bool value,
+                                         struct fail *why);
+enum status classify_request_set_shortlist(struct classify_request *request, int64_t value,
+                                           struct fail *why);
 enum status classify_request_add_image(struct classify_request *request,
                                        const struct classify_image *image, struct fail *why);
 

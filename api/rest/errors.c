@@ -11,6 +11,8 @@ static struct errors_answer errors_answer_body(enum status status)
         return (struct errors_answer){422, "invalid_field"};
     case STATUS_LIMIT:
         return (struct errors_answer){422, "over_limit"};
+    case STATUS_NOT_FOUND:
+        return (struct errors_answer){404, "not_found"};
     default:
         return (struct errors_answer){500, "internal"};
     }

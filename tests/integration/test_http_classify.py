@@ -44,10 +44,18 @@ def assert_same(left, right):
 
 def test_document(server):
     document = ok(server.post_form(("image", DOG), ("labels", "cat, dog,pizza"), ("top_k", "2")))
-    assert set(document) == {"id", "model", "results", "timings_ms"}
+    assert set(document) == {"id", "model", "pool", "results", "timings_ms"}
     assert document["id"].startswith("req-")
     assert document["model"] == MODEL.name
-    assert set(document["timings_ms"]) == {"queue", "decode", "image", "text", "total"}
+    assert document["pool"] is None
+    assert set(document["timings_ms"]) == {
+        "queue",
+        "decode",
+        "image",
+        "retrieve",
+        "text",
+        "total",
+    }
     (result,) = document["results"]
     assert set(result) == {"predictions", "unknown"}
     assert result["unknown"] is False

@@ -97,7 +97,7 @@ def test_server_timing(server):
     assert re.fullmatch(r"total;dur=[0-9.]+", server.get("/livez").headers["server-timing"])
     timing = server.post_raw(DOG).headers["server-timing"]
     parts = [part.split(";dur=")[0] for part in timing.split(", ")]
-    assert parts == ["queue", "decode", "image", "text", "total"]
+    assert parts == ["queue", "decode", "image", "retrieve", "text", "total"]
 
 
 # ---- Connections ----

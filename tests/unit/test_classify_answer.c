@@ -8,7 +8,9 @@ static enum status write_empty(size_t max_size, struct buf *out, struct fail *wh
     const struct job_timings timings = {.queue_us = 1500};
     assert_int_equal(classify_answer_create(&answer, why), STATUS_OK);
     buf_init(out, max_size);
-    enum status status = classify_answer_write(answer, "id", "model", &timings, 2000, out, why);
+    const struct classify_answer_head head = {
+        .request_id = "id", .model = "model", .timings = &timings, .total_us = 2000};
+    enum status status = classify_answer_write(answer, &head, out, why);
     classify_answer_destroy(answer);
     return status;
 }
@@ -19,10 +21,10 @@ static void test_writes_what_fits(void **state)
     struct fail why;
     struct buf out;
     unit_assert_ok(write_empty(1000, &out, &why), why);
-    assert_string_equal(out.data,
-                        "{\"id\":\"id\",\"model\":\"model\",\"results\":[],\"timings_ms\":{"
-                        "\"queue\":1.5,\"decode\":0.0,\"image\":0.0,\"text\":0.0,"
-                        "\"total\":2.0}}\n");
+    assert_string_equal(
+        out.data, "{\"id\":\"id\",\"model\":\"model\",\"pool\":null,\"results\":[],\"timings_ms\":{"
+                  "\"queue\":1.5,\"decode\":0.0,\"image\":0.0,\"retrieve\":0.0,\"text\":0.0,"
+                  "\"total\":2.0}}\n");
     size_t whole = out.size;
     buf_finish(&out);
     unit_assert_ok(write_empty(whole, &out, &why), why);

@@ -262,8 +262,8 @@ static void check_labels(const char *folder, const char *const *sentences, size_
     float expected[64];
     for (size_t i = 0; i < COUNT; i++) {
         label_by_hand(&opened, names[i], written, sentence_count, expected);
-        assert_true(reference_error(engine_labels_features(labels) + i * opened.joint, expected,
-                                    opened.joint) <= company_tolerance);
+        assert_true(reference_error(engine_labels_feature(labels, i), expected, opened.joint) <=
+                    company_tolerance);
     }
     engine_labels_release(labels);
     close_model(&opened);
@@ -306,10 +306,10 @@ static void test_classifies(void **state)
         float cosines[COUNT], logits[COUNT], probabilities[COUNT];
         struct engine_prediction best;
         size_t count;
-        engine_cosines(opened.engine, labels, engine_labels_features(labels) + label * opened.joint,
-                       cosines);
-        engine_top(opened.engine, cosines, COUNT, 1, &best, &count);
-        engine_probabilities(opened.engine, cosines, COUNT, logits, probabilities);
+        engine_cosines(opened.engine, labels, engine_labels_feature(labels, label), cosines);
+        engine_top(engine_info(opened.engine)->logit_scale, cosines, COUNT, 1, &best, &count);
+        engine_probabilities(engine_info(opened.engine)->logit_scale, cosines, COUNT, logits,
+                             probabilities);
         assert_int_equal(count, 1);
         assert_int_equal(best.label, label);
         unit_assert_near(best.cosine, 1, 1e-6);

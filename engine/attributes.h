@@ -1,0 +1,56 @@
+/*
+ * From what a picture looks like to the prompts it gets: text block i reads the patch rows X after
+ * vision block floor((i + 1) V / T) of V (0: before the first block, after the first norm), T being
+ * the number of text blocks; clusters them; and turns the mean c of each cluster into a query
+ *     joint  e = post_norm(c) projection, q = unit(unit(e) - mean_i)
+ *     raw    q = unit(unit(c) - mean_i)
+ * which is compared with the pool's keys. That every layer's features are clustered and the
+ * clusters choose prompts is the paper's; the pairing of layers, the mean, and the centring are
+ * reconstruction (TextRefiner projects intermediate layers in the same way).
+ *
+ * Pure functions over one picture; the scratch is the caller's. Any thread, also inside a chunk of
+ * parallel.h: nothing here is shared with other threads.
+ */
+#ifndef ENGINE_ATTRIBUTES_H
+#define ENGINE_ATTRIBUTES_H
+
+#include <stddef.h>
+
+#include "engine/block.h"
+#include "engine/clip_model.h"
+#include "engine/pool.h"
+#include "engine/retrieve.h"
+
+struct attributes_scratch {
+    float *rows;          /* [patches, width that is compared] */
+    float *normed;        /* [patches, vision width] */
+    float *clustering;    /* of cluster_rows */
+    float *means;         /* [layers, clusters, vision width] */
+    float *embedded;      /* [layers, clusters, query width] */
+    double *queries;      /* [clusters, query width] */
+    double *similarities; /* [clusters, prompts] */
+    struct retrieve_scratch retrieve;
+};
+
+/* Floats for one picture under the pool, a multiple of 16, and their use; floats is aligned to 64
+ * bytes. */
+size_t attributes_scratch_floats(const struct clip_model *model, const struct engine_pool *pool);
+void attributes_scratch_take(struct attributes_scratch *scratch, const struct clip_model *model,
+                             const struct engine_pool *pool, float *floats);
+
+/* The vision block whose patch rows text block `layer` reads: 0 to the number of vision blocks. */
+size_t attributes_vision_block(const struct clip_model_geometry *geometry, size_t layer);
+
+/* First for every layer of the composition, with the patch rows [patches, vision width] of its
+ * vision block: fills its assignment. vision: the setting of the vision tower. */
+void attributes_cluster(const struct block_setting *vision, const struct clip_model *model,
+                        size_t layer, const float *patches,
+                        const struct attributes_scratch *scratch,
+                        struct engine_composition *composition);
+
+/* Then once: fills the rest. */
+void attributes_choose(const struct block_setting *vision, const struct clip_model *model,
+                       const struct attributes_scratch *scratch,
+                       struct engine_composition *composition);
+
+#endif
