@@ -184,19 +184,24 @@ static void attributes_choose_in_layer(size_t layer, const struct attributes_scr
     composition->margins[layer] = (float)choice.margin;
 }
 
-void attributes_choose(const struct block_setting *vision, const struct clip_model *model,
-                       const struct attributes_scratch *scratch,
-                       struct engine_composition *composition)
+void attributes_embed(const struct block_setting *vision, const struct clip_model *model,
+                      const struct attributes_scratch *scratch,
+                      const struct engine_composition *composition)
 {
     const struct pool_file *file = &composition->pool->file;
     size_t rows = file->depth * file->clusters, width = model->geometry.vision.width;
-    if (file->query_space == POOL_QUERY_JOINT) {
-        attributes_norm(vision, model, scratch->means, rows, scratch->means);
-        gemm_multiply(model->vision_projection, scratch->means, width, rows, scratch->embedded,
-                      file->query_width);
-    } else {
+    if (file->query_space == POOL_QUERY_RAW) {
         memcpy(scratch->embedded, scratch->means, rows * width * sizeof(float));
+        return;
     }
-    for (size_t layer = 0; layer < file->depth; layer++)
+    attributes_norm(vision, model, scratch->means, rows, scratch->means);
+    block_linear(vision, model->vision_projection, false, scratch->means, width, rows,
+                 scratch->embedded, file->query_width);
+}
+
+void attributes_choose(const struct attributes_scratch *scratch,
+                       struct engine_composition *composition)
+{
+    for (size_t layer = 0; layer < composition->layers; layer++)
         attributes_choose_in_layer(layer, scratch, composition);
 }

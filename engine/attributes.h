@@ -8,8 +8,8 @@
  * clusters choose prompts is the paper's; the pairing of layers, the mean, and the centring are
  * reconstruction (TextRefiner projects intermediate layers in the same way).
  *
- * Pure functions over one picture; the scratch is the caller's. Any thread, also inside a chunk of
- * parallel.h: nothing here is shared with other threads.
+ * Pure functions over one picture; the scratch is the caller's. Any thread; all but
+ * attributes_embed also inside a chunk of parallel.h.
  */
 #ifndef ENGINE_ATTRIBUTES_H
 #define ENGINE_ATTRIBUTES_H
@@ -48,9 +48,13 @@ void attributes_cluster(const struct block_setting *vision, const struct clip_mo
                         const struct attributes_scratch *scratch,
                         struct engine_composition *composition);
 
+/* Then once: what becomes queries. Shares its product with idle threads, so not inside a chunk. */
+void attributes_embed(const struct block_setting *vision, const struct clip_model *model,
+                      const struct attributes_scratch *scratch,
+                      const struct engine_composition *composition);
+
 /* Then once: fills the rest. */
-void attributes_choose(const struct block_setting *vision, const struct clip_model *model,
-                       const struct attributes_scratch *scratch,
+void attributes_choose(const struct attributes_scratch *scratch,
                        struct engine_composition *composition);
 
 #endif

@@ -11,6 +11,7 @@ struct cluster_run {
     float *similarity; /* [count, clusters]; while centres are chosen, [count] */
     float *own;        /* [count]: of each row to its own (or so far nearest) centre */
     uint32_t *sizes;   /* [clusters] */
+    uint32_t *changed; /* [clusters]: whether rows came or went since its centre was made */
     uint16_t *before;  /* [count]: the assignment of the round before */
     uint16_t *assignment;
 };
@@ -23,7 +24,7 @@ static size_t cluster_floats_of(size_t count, size_t bytes)
 size_t cluster_scratch_floats(size_t count, size_t width, size_t clusters)
 {
     return clusters * width + count * clusters + count +
-           cluster_floats_of(clusters, sizeof(uint32_t)) +
+           2 * cluster_floats_of(clusters, sizeof(uint32_t)) +
            cluster_floats_of(count, sizeof(uint16_t));
 }
 
@@ -96,14 +97,36 @@ static void cluster_fill(struct cluster_run *run, size_t cluster)
     run->assignment[taken] = (uint16_t)cluster;
 }
 
+/* Of the clusters that changed; the others would come out the same. */
 static void cluster_move_centres(struct cluster_run *run)
 {
-    memset(run->centres, 0, run->clusters * run->width * sizeof(float));
-    for (size_t row = 0; row < run->count; row++)
-        run->kernels->accumulate(run->centres + run->assignment[row] * run->width,
-                                 run->rows + row * run->width, run->width);
     for (size_t cluster = 0; cluster < run->clusters; cluster++)
-        kernels_make_unit(run->kernels, run->centres + cluster * run->width, run->width);
+        if (run->changed[cluster])
+            memset(run->centres + cluster * run->width, 0, run->width * sizeof(float));
+    for (size_t row = 0; row < run->count; row++)
+        if (run->changed[run->assignment[row]])
+            run->kernels->accumulate(run->centres + run->assignment[row] * run->width,
+                                     run->rows + row * run->width, run->width);
+    for (size_t cluster = 0; cluster < run->clusters; cluster++)
+        if (run->changed[cluster])
+            kernels_make_unit(run->kernels, run->centres + cluster * run->width, run->width);
+}
+
+/* Which clusters differ between `before` and the assignment, which then becomes `before`; false if
+ * none. In the first round all do. */
+static bool cluster_compare(struct cluster_run *run, bool first)
+{
+    bool any = first;
+    for (size_t cluster = 0; cluster < run->clusters; cluster++)
+        run->changed[cluster] = first;
+    for (size_t row = 0; row < run->count; row++) {
+        if (!first && run->before[row] != run->assignment[row]) {
+            run->changed[run->before[row]] = run->changed[run->assignment[row]] = 1;
+            any = true;
+        }
+        run->before[row] = run->assignment[row];
+    }
+    return any;
 }
 
 /* number [clusters] is scratch. */
@@ -133,7 +156,8 @@ void cluster_rows(const struct kernels *kernels, const float *rows, size_t count
     run.similarity = run.centres + clusters * width;
     run.own = run.similarity + count * clusters;
     run.sizes = (uint32_t *)(run.own + count);
-    run.before = (uint16_t *)(run.sizes + clusters);
+    run.changed = run.sizes + clusters;
+    run.before = (uint16_t *)(run.changed + clusters);
 
     cluster_choose_centres(&run);
     for (size_t round = 0; round < max_rounds; round++) {
@@ -143,10 +167,8 @@ void cluster_rows(const struct kernels *kernels, const float *rows, size_t count
         for (size_t cluster = 0; cluster < clusters; cluster++)
             if (!run.sizes[cluster])
                 cluster_fill(&run, cluster);
-        size_t bytes = count * sizeof *run.before;
-        if (round && !memcmp(run.before, out_assignment, bytes))
+        if (!cluster_compare(&run, round == 0))
             break;
-        memcpy(run.before, out_assignment, bytes);
     }
     cluster_renumber(&run, run.sizes);
 }

@@ -57,6 +57,7 @@ void kernels_make_unit(const struct kernels *kernels, float *z, size_t count)
     float length = sqrtf(kernels->dot(z, z, count));
     if (!(length > 0))
         return;
+    float scale = 1.0f / length;
     for (size_t i = 0; i < count; i++)
-        z[i] /= length;
+        z[i] *= scale;
 }

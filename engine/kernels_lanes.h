@@ -60,14 +60,25 @@ LANES_INLINE lanes_f32 lanes_min(lanes_f32 a, lanes_f32 b)
     return lanes_select(a < b, a, b);
 }
 
+/* By halves: the upper lanes onto the lower ones until one is left. Shuffles, since taking the
+ * address of a vector would keep it in memory where it is summed up. */
 LANES_INLINE float lanes_sum(lanes_f32 value)
 {
-    float sum[KERNELS_LANES];
-    memcpy(sum, &value, sizeof sum);
-    for (int half = KERNELS_LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            sum[i] += sum[i + half];
-    return sum[0];
+#if KERNELS_LANES == 16
+    typedef float eight __attribute__((vector_size(32)));
+    eight half = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7) +
+                 __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+    lanes_f32 half = value;
+#endif
+#if KERNELS_LANES >= 8
+    typedef float four __attribute__((vector_size(16)));
+    four quarter = __builtin_shufflevector(half, half, 0, 1, 2, 3) +
+                   __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#else
+    lanes_f32 quarter = half;
+#endif
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
 /* e^x within 2 units in the last place, for x held inside the range where that is a normal float.
@@ -205,40 +216,68 @@ static void kernels_lanes_softmax(float *z, size_t count)
         z[i] *= scale;
 }
 
+/* Four sums, since one alone would wait for its own last addition most of the time. */
 static float kernels_lanes_dot(const float *a, const float *b, size_t count)
 {
-    lanes_f32 sum = {0};
+    lanes_f32 sum[4] = {{0}, {0}, {0}, {0}};
     size_t i = 0;
+    for (; i + 4 * KERNELS_LANES <= count; i += 4 * KERNELS_LANES)
+        for (size_t part = 0; part < 4; part++)
+            sum[part] +=
+                lanes_load(a + i + part * KERNELS_LANES) * lanes_load(b + i + part * KERNELS_LANES);
     for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)
-        sum += lanes_load(a + i) * lanes_load(b + i);
-    float total = lanes_sum(sum);
+        sum[0] += lanes_load(a + i) * lanes_load(b + i);
+    float total = lanes_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (; i < count; i++)
         total += a[i] * b[i];
     return total;
 }
 
-/* Four sums side by side: one alone would wait for its own last addition most of the time. */
+static float lanes_dot_rest(float sum, const float *x, const float *row, size_t from, size_t width)
+{
+    for (size_t i = from; i < width; i++)
+        sum += x[i] * row[i];
+    return sum;
+}
+
+/* One sum for each row, so that a row comes out the same in whatever company. */
+static float lanes_dot_row(const float *x, const float *row, size_t width)
+{
+    lanes_f32 sum = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= width; i += KERNELS_LANES)
+        sum += lanes_load(x + i) * lanes_load(row + i);
+    return lanes_dot_rest(lanes_sum(sum), x, row, i, width);
+}
+
+static void lanes_dot_four_rows(const float *x, const float *const row[4], size_t width, float *out)
+{
+    lanes_f32 a = {0}, b = {0}, c = {0}, d = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= width; i += KERNELS_LANES) {
+        lanes_f32 value = lanes_load(x + i);
+        a += value * lanes_load(row[0] + i);
+        b += value * lanes_load(row[1] + i);
+        c += value * lanes_load(row[2] + i);
+        d += value * lanes_load(row[3] + i);
+    }
+    out[0] = lanes_dot_rest(lanes_sum(a), x, row[0], i, width);
+    out[1] = lanes_dot_rest(lanes_sum(b), x, row[1], i, width);
+    out[2] = lanes_dot_rest(lanes_sum(c), x, row[2], i, width);
+    out[3] = lanes_dot_rest(lanes_sum(d), x, row[3], i, width);
+}
+
 static void kernels_lanes_dot_rows(const float *x, const float *rows, size_t row_stride,
                                    size_t count, size_t width, float *out)
 {
     size_t row = 0;
     for (; row + 4 <= count; row += 4) {
         const float *at = rows + row * row_stride;
-        lanes_f32 sum[4] = {{0}, {0}, {0}, {0}};
-        size_t i = 0;
-        for (; i + KERNELS_LANES <= width; i += KERNELS_LANES) {
-            lanes_f32 value = lanes_load(x + i);
-            for (int r = 0; r < 4; r++)
-                sum[r] += value * lanes_load(at + (size_t)r * row_stride + i);
-        }
-        for (int r = 0; r < 4; r++) {
-            out[row + (size_t)r] = lanes_sum(sum[r]);
-            for (size_t left = i; left < width; left++)
-                out[row + (size_t)r] += x[left] * at[(size_t)r * row_stride + left];
-        }
+        const float *const four[] = {at, at + row_stride, at + 2 * row_stride, at + 3 * row_stride};
+        lanes_dot_four_rows(x, four, width, out + row);
     }
     for (; row < count; row++)
-        out[row] = kernels_lanes_dot(x, rows + row * row_stride, width);
+        out[row] = lanes_dot_row(x, rows + row * row_stride, width);
 }
 
 static void kernels_lanes_accumulate(float *y, const float *x, size_t count)

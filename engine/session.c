@@ -154,10 +154,8 @@ static void session_look(void *context, size_t block, const float *x)
 static void session_choose_chunk(void *argument, size_t image)
 {
     const struct session_look *look = argument;
-    const struct engine *engine = look->session->engine;
-    if (look->compositions[image] && look->compositions[image]->layers)
-        attributes_choose(&engine->vision, engine->model, &look->scratch[image],
-                          look->compositions[image]);
+    if (look->compositions[image])
+        attributes_choose(&look->scratch[image], look->compositions[image]);
 }
 
 /* Scratch for every composition, from an arena that is replaced by a larger one where it must be.
@@ -229,6 +227,9 @@ enum status engine_compose_images(struct engine_session *session, const float *p
     if (status || !looks)
         return status;
     uint64_t started_us = session_now_us();
+    for (size_t i = 0; i < count; i++)
+        if (compositions[i])
+            attributes_embed(&engine->vision, engine->model, &look.scratch[i], compositions[i]);
     parallel_for(engine->team, count, session_choose_chunk, &look);
     session->retrieve_us += session_now_us() - started_us;
     return STATUS_OK;

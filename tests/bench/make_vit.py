@@ -8,6 +8,8 @@ The folder then holds
                         a model folder in HuggingFace's layout, 149,620,737 parameters
     image_tower.onnx    pixels [batch, 3, 224, 224] -> unit features [batch, 512], same weights
     pixels.f32          eight normalised pictures, [8, 3, 224, 224], little-endian
+    pool.safetensors    a random prompt pool, 32 prompts, 4 clusters
+    words.txt           1,000 labels of one token each
 Needs Debian's python3-torch.
 """
 
@@ -163,8 +165,8 @@ def make_pictures():
     return smooth + 0.3 * torch.randn(PICTURES, 3, IMAGE_SIZE, IMAGE_SIZE)
 
 
-def write_safetensors(path, tensors):
-    header, offset = {}, 0
+def write_safetensors(path, tensors, metadata=None):
+    header, offset = {"__metadata__": metadata} if metadata else {}, 0
     for name, tensor in tensors.items():
         size = 4 * tensor.numel()
         header[name] = {
@@ -220,17 +222,56 @@ def write_config(folder):
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=2) + "\n")
 
 
+def make_words():
+    """Words that are one token each: all of two letters, and q with two letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pairs = [a + b for a in letters for b in letters]
+    return pairs + ["q" + pair for pair in pairs]
+
+
+def make_merges():
+    merges = ["p h", "ph o", "pho t", "phot o</w>"]
+    merges += [f"{word[0]} {word[1]}</w>" for word in make_words() if len(word) == 2]
+    merges += [f"q {letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    merges += [f"{word[:2]} {word[2]}</w>" for word in make_words() if len(word) == 3]
+    return merges
+
+
 def write_tokenizer(folder):
-    """Single bytes and no merges: enough for a valid model, and random rows know no words."""
+    """Single bytes and the merges that make the words of the benchmark's labels."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    merges = make_merges()
     tokens = letters + [letter + "</w>" for letter in letters]
+    tokens += ["".join(merge.split()) for merge in merges]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     vocabulary["<|startoftext|>"] = VOCABULARY - 2
     vocabulary["<|endoftext|>"] = VOCABULARY - 1
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False) + "\n")
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (folder / "words.txt").write_text("\n".join(make_words()[-1000:]) + "\n")
+
+
+def write_pool(path):
+    """What a trained pool is like: small values, keys in all directions."""
+    tensors = {
+        "pool.keys": torch.randn(1, 32, JOINT_WIDTH),
+        "pool.values": 0.02 * torch.randn(1, 32, 1, TEXT_WIDTH),
+        "query_mean": torch.zeros(BLOCKS, JOINT_WIDTH),
+    }
+    metadata = {
+        "format": "attriprompt.pool/1",
+        "clusters": "4",
+        "per_cluster": "1",
+        "depth": str(BLOCKS),
+        "pos0": "1",
+        "sentence": "a photo of a {}.",
+        "cluster_space": "raw",
+        "query_space": "joint",
+        "retrieval": "distinct",
+    }
+    write_safetensors(path, tensors, metadata)
 
 
 def export_image_tower(model, pixels, path):
@@ -258,6 +299,7 @@ def main():
         write_config(folder)
         write_tokenizer(folder)
         write_safetensors(folder / "model.safetensors", model.state_dict())
+        write_pool(folder / "pool.safetensors")
         (folder / "pixels.f32").write_bytes(pixels.numpy().astype("<f4").tobytes())
         export_image_tower(model, pixels, str(folder / "image_tower.onnx"))
 

@@ -24,4 +24,4 @@ if [ ! -d "$folder/node_modules/onnxruntime-node" ]; then
     npm install --prefix "$folder" --no-save --ignore-scripts "$onnxruntime"
 fi
 
-[ -f "$folder/vit_b16/image_tower.onnx" ] || tests/bench/make_vit.py "$folder/vit_b16"
+[ -f "$folder/vit_b16/words.txt" ] || tests/bench/make_vit.py "$folder/vit_b16"
