@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "engine/engine.h"
+
 void classify_cosines(const struct kernels *kernels, const float *features, size_t count,
                       size_t width, const float *image, float *out_cosines)
 {

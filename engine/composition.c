@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/engine.h"
 #include "engine/pool.h"
 
 enum status engine_composition_create(struct engine_pool *pool, struct engine_composition **out,

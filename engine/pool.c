@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/engine.h"
 #include "engine/retrieve.h"
 
 enum {

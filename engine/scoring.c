@@ -11,6 +11,8 @@
 #include "engine/labels.h"
 #include "engine/pool.h"
 
+enum { SCORING_LABELS_A_STEP = 64 };
+
 enum status engine_labels_check_pool(const struct engine_labels *labels,
                                      const struct engine_pool *pool, struct fail *why)
 {
@@ -32,11 +34,17 @@ void engine_cosines(const struct engine *engine, const struct engine_labels *lab
                     const float *image_features, float *out_cosines)
 {
     size_t joint = engine->model->geometry.joint_width;
+    float scratch[SCORING_LABELS_A_STEP];
     for (size_t i = 0; i < labels->part_count; i++) {
         const struct label_part *part = &labels->parts[i];
-        for (size_t slot = 0; slot < part->chunk->count; slot++)
-            out_cosines[part->members[slot]] = engine->text.kernels->dot(
-                part->chunk->features + slot * joint, image_features, joint);
+        for (size_t done = 0; done < part->chunk->count; done += SCORING_LABELS_A_STEP) {
+            size_t left = part->chunk->count - done;
+            size_t count = left < SCORING_LABELS_A_STEP ? left : SCORING_LABELS_A_STEP;
+            classify_cosines(engine->text.kernels, part->chunk->features + done * joint, count,
+                             joint, image_features, scratch);
+            for (size_t k = 0; k < count; k++)
+                out_cosines[part->members[done + k]] = scratch[k];
+        }
     }
 }
 

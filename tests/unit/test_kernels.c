@@ -134,6 +134,96 @@ static void test_dot(void **state)
     with_each_table(check_dot);
 }
 
+/* Every number of rows up to two blocks of four, with gaps between the rows. */
+static void check_dot_rows(const struct kernels *table)
+{
+    enum { ROWS = 9 };
+    for (size_t s = 0; s < UNIT_COUNT(odd_sizes); s++) {
+        uint32_t width = odd_sizes[s], stride = width + 3;
+        float *x = random_floats(width, 1, 5), *rows = random_floats(ROWS * stride, 1, 6);
+        float all[ROWS + 1], few[ROWS + 1], plain[ROWS];
+        table->dot_rows(x, rows, stride, ROWS, width, all);
+        kernels_plain.dot_rows(x, rows, stride, ROWS, width, plain);
+        for (size_t count = 0; count <= ROWS; count++) {
+            few[count] = 42;
+            table->dot_rows(x, rows, stride, count, width, few);
+            assert_true(few[count] == 42);
+            for (size_t i = 0; i < count; i++) {
+                assert_true(few[i] == all[i]); /* in whatever company */
+                unit_assert_near(few[i], plain[i], 1e-5 * sqrt((double)width));
+            }
+        }
+        free(x);
+        free(rows);
+    }
+}
+
+static void test_dot_rows(void **state)
+{
+    (void)state;
+    with_each_table(check_dot_rows);
+}
+
+static void check_accumulate(const struct kernels *table)
+{
+    for (size_t s = 0; s < UNIT_COUNT(odd_sizes); s++) {
+        uint32_t count = odd_sizes[s];
+        float *x = random_floats(count, 1, 1), *y = random_floats(count + 1, 1, 2);
+        float *expected = random_floats(count + 1, 1, 2);
+        table->accumulate(y, x, count);
+        kernels_plain.accumulate(expected, x, count);
+        assert_memory_equal(y, expected, (count + 1) * sizeof *y);
+        free(x);
+        free(y);
+        free(expected);
+    }
+}
+
+static void test_accumulate(void **state)
+{
+    (void)state;
+    with_each_table(check_accumulate);
+}
+
+static void check_attend_case(const struct kernels *table, size_t heads, size_t head_width,
+                              size_t count)
+{
+    enum { MOST_ROWS = 80 };
+    size_t width = heads * head_width;
+    float *rows = random_floats((uint32_t)(2 * count * width), 2, 3);
+    float *q = random_floats((uint32_t)width, 2, 4), weights[MOST_ROWS];
+    float *a = random_floats((uint32_t)width + 1, 1, 5),
+          *b = random_floats((uint32_t)width + 1, 1, 5);
+    const float *keys[MOST_ROWS], *values[MOST_ROWS];
+    for (size_t j = 0; j < count; j++) { /* anywhere: backwards, and values before keys */
+        values[j] = rows + 2 * (count - 1 - j) * width;
+        keys[j] = values[j] + width;
+    }
+    float scale = 1 / sqrtf((float)head_width);
+    table->attend(q, keys, values, count, heads, head_width, scale, weights, a);
+    kernels_plain.attend(q, keys, values, count, heads, head_width, scale, weights, b);
+    for (size_t i = 0; i <= width; i++)
+        unit_assert_near(a[i], b[i], 3e-6);
+    free(rows);
+    free(q);
+    free(a);
+    free(b);
+}
+
+static void check_attend(const struct kernels *table)
+{
+    const size_t head_widths[] = {1, 3, 8, 16, 31, 64, 80}, counts[] = {1, 2, 3, 11, 77};
+    for (size_t w = 0; w < UNIT_COUNT(head_widths); w++)
+        for (size_t c = 0; c < UNIT_COUNT(counts); c++)
+            check_attend_case(table, 1 + w % 3, head_widths[w], counts[c]);
+}
+
+static void test_attend(void **state)
+{
+    (void)state;
+    with_each_table(check_attend);
+}
+
 static void test_make_unit(void **state)
 {
     (void)state;
@@ -150,7 +240,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations), cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_layer_norm_far_from_zero),
-        cmocka_unit_test(test_dot),         cmocka_unit_test(test_make_unit),
+        cmocka_unit_test(test_dot),         cmocka_unit_test(test_dot_rows),
+        cmocka_unit_test(test_accumulate),  cmocka_unit_test(test_attend),
+        cmocka_unit_test(test_make_unit),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }
