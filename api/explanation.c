@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 
 static json_t *explanation_numbers(const uint16_t *numbers, size_t count)
 {
@@ -32,38 +33,39 @@ json_t *explanation_prompts(const struct engine_composition *composition)
     return layers;
 }
 
-/* The best prompt of a cluster that comes after `last` (chosen: the first); chosen if there is
- * none. Equal similarities follow in order of the prompts. */
-static size_t explanation_next(const struct engine_composition *composition, size_t first,
-                               uint16_t cluster, size_t last)
+static bool explanation_before(const struct engine_composition *composition, size_t a, size_t b)
 {
-    const float *similarity = composition->similarities + first;
-    size_t chosen = composition->chosen, next = chosen;
-    for (size_t i = 0; i < chosen; i++) {
-        bool later = last == chosen || similarity[i] < similarity[last] ||
-                     (similarity[i] <= similarity[last] && i > last);
-        if (composition->clusters[first + i] == cluster && later &&
-            (next == chosen || similarity[i] > similarity[next]))
-            next = i;
+    if (composition->clusters[a] != composition->clusters[b])
+        return composition->clusters[a] < composition->clusters[b];
+    float left = composition->similarities[a], right = composition->similarities[b];
+    return left > right || (left >= right && a < b);
+}
+
+size_t explanation_choice(const struct engine_composition *composition, size_t layer, size_t place)
+{
+    size_t first = layer * composition->chosen, last = first + composition->chosen;
+    for (size_t choice = first; choice < last; choice++) {
+        size_t before = 0;
+        for (size_t other = first; other < last; other++)
+            before += explanation_before(composition, other, choice);
+        if (before == place)
+            return choice - first;
     }
-    return next;
+    return 0;
 }
 
 /* Which cluster took which prompt, into the three arrays. */
 static int explanation_add_choices(const struct engine_composition *composition, size_t layer,
-                                   size_t clusters, json_t *prompts, json_t *takers,
-                                   json_t *similarities)
+                                   json_t *prompts, json_t *takers, json_t *similarities)
 {
-    size_t chosen = composition->chosen, first = layer * chosen;
     int failed = 0;
-    for (uint16_t cluster = 0; cluster < clusters; cluster++)
-        for (size_t i = explanation_next(composition, first, cluster, chosen); i < chosen;
-             i = explanation_next(composition, first, cluster, i)) {
-            failed |= json_array_append_new(prompts, json_integer(composition->prompts[first + i]));
-            failed |= json_array_append_new(takers, json_integer(cluster));
-            failed |= json_array_append_new(
-                similarities, json_real((double)composition->similarities[first + i]));
-        }
+    for (size_t place = 0; place < composition->chosen; place++) {
+        size_t at = layer * composition->chosen + explanation_choice(composition, layer, place);
+        failed |= json_array_append_new(prompts, json_integer(composition->prompts[at]));
+        failed |= json_array_append_new(takers, json_integer(composition->clusters[at]));
+        failed |=
+            json_array_append_new(similarities, json_real((double)composition->similarities[at]));
+    }
     return failed;
 }
 
@@ -71,9 +73,7 @@ static json_t *explanation_layer(const struct engine_composition *composition, s
                                  size_t grid)
 {
     json_t *prompts = json_array(), *takers = json_array(), *similarities = json_array();
-    int failed =
-        explanation_add_choices(composition, layer, engine_pool_info(composition->pool)->clusters,
-                                prompts, takers, similarities);
+    int failed = explanation_add_choices(composition, layer, prompts, takers, similarities);
     json_t *made =
         json_pack("{s:o, s:o, s:{s:[I, I], s:o, s:o, s:o, s:o}}", "prompts",
                   explanation_numbers(composition->prompts + layer * composition->chosen,

@@ -9,6 +9,10 @@
 
 struct json_t;
 
+/* Which of a layer's prompts comes at a place of the order by clusters, the best first in each; 0
+ * to chosen - 1 for both. */
+size_t explanation_choice(const struct engine_composition *composition, size_t layer, size_t place);
+
 /* All of these are new values; NULL if there is no memory. */
 
 /* {"layers": [{"prompts", "margin", "clusters": {"grid", "assignment", "prompt", "cluster",

@@ -15,9 +15,9 @@ struct memo_entry {
     size_t bytes;
     uint64_t hash, subject, pool;
     uint32_t part;
-    uint16_t *prompts; /* [count] */
+    uint16_t *prompts; /* [count], behind the floats */
     size_t count;
-    float *floats;
+    float floats[];
 };
 
 struct memo {
@@ -49,10 +49,11 @@ static struct memo_entry **memo_bucket(struct memo *memo, uint64_t hash)
 static struct memo_entry *memo_look_up(struct memo *memo, const struct memo_key *key, uint64_t hash)
 {
     struct memo_entry *entry = *memo_bucket(memo, hash);
-    while (entry &&
-           (entry->hash != hash || entry->subject != key->subject || entry->pool != key->pool ||
-            entry->part != key->part || entry->count != key->count ||
-            memcmp(entry->prompts, key->prompts, key->count * sizeof *key->prompts) != 0))
+    while (
+        entry &&
+        (entry->hash != hash || entry->subject != key->subject || entry->pool != key->pool ||
+         entry->part != key->part || entry->count != key->count ||
+         (key->count && memcmp(entry->prompts, key->prompts, key->count * sizeof *key->prompts))))
         entry = entry->next_in_bucket;
     return entry;
 }
@@ -71,19 +72,10 @@ static void memo_link_newest(struct memo *memo, struct memo_entry *entry)
     memo->newest = entry;
 }
 
-static void memo_free(struct memo_entry *entry)
-{
-    if (!entry)
-        return;
-    free(entry->prompts);
-    free(entry->floats);
-    free(entry);
-}
-
 static void memo_unreference(struct memo_entry *entry)
 {
     if (--entry->references == 0)
-        memo_free(entry);
+        free(entry);
 }
 
 static void memo_drop(struct memo *memo, struct memo_entry *entry)
@@ -150,10 +142,12 @@ void memo_release(struct memo *memo, struct memo_entry *entry)
     pthread_mutex_unlock(&memo->lock);
 }
 
+/* One allocation, and so no small ones between the large ones, which would keep the room of those
+ * that left from being used for longer ones. */
 static struct memo_entry *memo_make_entry(const struct memo_key *key, const float *floats,
                                           size_t count, size_t bytes)
 {
-    struct memo_entry *entry = mem_zeroed(1, sizeof *entry);
+    struct memo_entry *entry = malloc(bytes);
     if (!entry)
         return NULL;
     *entry = (struct memo_entry){.references = 1,
@@ -162,15 +156,11 @@ static struct memo_entry *memo_make_entry(const struct memo_key *key, const floa
                                  .subject = key->subject,
                                  .pool = key->pool,
                                  .part = key->part,
+                                 .prompts = (uint16_t *)(entry->floats + count),
                                  .count = key->count};
-    entry->prompts = mem_zeroed(key->count, sizeof *entry->prompts);
-    entry->floats = mem_aligned(count, sizeof(float));
-    if (!entry->prompts || !entry->floats) {
-        memo_free(entry);
-        return NULL;
-    }
-    memcpy(entry->prompts, key->prompts, key->count * sizeof *key->prompts);
-    memcpy(entry->floats, floats, count * sizeof(float));
+    memcpy(entry->floats, floats, count * sizeof *floats);
+    if (key->count)
+        memcpy(entry->prompts, key->prompts, key->count * sizeof *key->prompts);
     return entry;
 }
 

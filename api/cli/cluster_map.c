@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "api/explanation.h"
+
 /* Clusters beyond these share the last sign. */
 static const char cluster_map_signs[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+";
 
@@ -20,19 +22,18 @@ static enum status cluster_map_append_row(struct buf *out, const uint16_t *assig
     return status;
 }
 
-/* "a  23 patches  prompt 7  0.41" */
 static enum status cluster_map_append_choice(struct buf *out,
                                              const struct engine_composition *composition,
-                                             size_t layer, size_t choice, struct fail *why)
+                                             size_t layer, size_t place, struct fail *why)
 {
-    size_t at = layer * composition->chosen + choice, members = 0;
+    size_t at = layer * composition->chosen + explanation_choice(composition, layer, place);
     const uint16_t *assignment = composition->assignment + layer * composition->patches;
+    size_t members = 0;
     for (size_t i = 0; i < composition->patches; i++)
         members += assignment[i] == composition->clusters[at];
-    return buf_printf(out, why, "    prompt %-5u  %c, %zu patches, similarity %.3f",
-                      (unsigned)composition->prompts[at],
+    return buf_printf(out, why, "    %c  %3zu patches  prompt %-5u similarity %6.3f",
                       cluster_map_sign(composition->clusters[at]), members,
-                      (double)composition->similarities[at]);
+                      (unsigned)composition->prompts[at], (double)composition->similarities[at]);
 }
 
 static enum status cluster_map_append_layer(struct buf *out,
