@@ -1,9 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "engine/attributes.h"
 #include "engine/base/mem.h"
 #include "engine/engine.h"
 #include "engine/engine_state.h"
@@ -100,138 +98,6 @@ enum status engine_state_check_features(const struct engine *engine, const float
             return status_fail(why, STATUS_INVALID,
                                "the model's numbers overflow or vanish on %s %zu", what, i + 1);
     }
-    return STATUS_OK;
-}
-
-/* ---- Pictures ---- */
-
-enum status engine_embed_images(struct engine_session *session, const float *pixels, size_t count,
-                                float *out_features, struct fail *why)
-{
-    return engine_compose_images(session, pixels, count, NULL, out_features, why);
-}
-
-/* A pass that fills compositions. */
-struct session_look {
-    struct engine_session *session;
-    size_t count;
-    struct engine_composition *const *compositions; /* [count], some may be NULL */
-    struct attributes_scratch *scratch;             /* [count] */
-    size_t block;                                   /* at hand, with its rows */
-    const float *x;
-};
-
-static uint64_t session_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static void session_cluster_chunk(void *argument, size_t image)
-{
-    const struct session_look *look = argument;
-    const struct engine *engine = look->session->engine;
-    const struct clip_model_geometry *geometry = &engine->model->geometry;
-    struct engine_composition *composition = look->compositions[image];
-    const float *patches = look->x + (image * (1 + geometry->patches) + 1) * geometry->vision.width;
-    for (size_t layer = 0; composition && layer < composition->layers; layer++)
-        if (attributes_vision_block(geometry, layer) == look->block)
-            attributes_cluster(&engine->vision, engine->model, layer, patches,
-                               &look->scratch[image], composition);
-}
-
-static void session_look(void *context, size_t block, const float *x)
-{
-    struct session_look *look = context;
-    uint64_t started_us = session_now_us();
-    look->block = block;
-    look->x = x;
-    parallel_for(look->session->engine->team, look->count, session_cluster_chunk, look);
-    look->session->retrieve_us += session_now_us() - started_us;
-}
-
-static void session_choose_chunk(void *argument, size_t image)
-{
-    const struct session_look *look = argument;
-    if (look->compositions[image])
-        attributes_choose(&look->scratch[image], look->compositions[image]);
-}
-
-/* Scratch for every composition, from an arena that is replaced by a larger one where it must be.
- */
-static enum status session_take_attributes(struct session_look *look, struct fail *why)
-{
-    struct engine_session *session = look->session;
-    const struct clip_model *model = session->engine->model;
-    size_t structs = look->count * (sizeof *look->scratch / sizeof(float) + 1);
-    size_t bytes = arena_floats_bytes(structs);
-    for (size_t i = 0; i < look->count; i++)
-        if (look->compositions[i])
-            bytes +=
-                arena_floats_bytes(attributes_scratch_floats(model, look->compositions[i]->pool));
-    if (bytes > session->attributes.capacity_bytes) {
-        arena_finish(&session->attributes);
-        enum status status = arena_init(&session->attributes, bytes, why);
-        if (status)
-            return status;
-    }
-    arena_rewind(&session->attributes, 0);
-    look->scratch = (void *)arena_floats(&session->attributes, structs);
-    for (size_t i = 0; i < look->count; i++)
-        if (look->compositions[i]) {
-            const struct engine_pool *pool = look->compositions[i]->pool;
-            attributes_scratch_take(
-                &look->scratch[i], model, pool,
-                arena_floats(&session->attributes, attributes_scratch_floats(model, pool)));
-        }
-    return STATUS_OK;
-}
-
-/* The last vision block that some composition looks at; false if none looks at any. */
-static bool session_last_block(const struct session_look *look, size_t *out)
-{
-    bool any = false;
-    *out = 0;
-    for (size_t i = 0; i < look->count; i++) {
-        if (!look->compositions || !look->compositions[i] || !look->compositions[i]->layers)
-            continue;
-        size_t block = attributes_vision_block(&look->session->engine->model->geometry,
-                                               look->compositions[i]->layers - 1);
-        *out = block > *out ? block : *out;
-        any = true;
-    }
-    return any;
-}
-
-enum status engine_compose_images(struct engine_session *session, const float *pixels, size_t count,
-                                  struct engine_composition *const *compositions,
-                                  float *out_features, struct fail *why)
-{
-    const struct engine *engine = session->engine;
-    struct session_look look = {.session = session, .count = count, .compositions = compositions};
-    struct vision_watcher watcher = {.look = session_look, .context = &look};
-    session->retrieve_us = 0;
-    if (count > session->max_images)
-        return status_fail(why, STATUS_LIMIT, "%zu images in a call, the session takes %zu", count,
-                           session->max_images);
-    if (!count)
-        return STATUS_OK;
-    bool looks = session_last_block(&look, &watcher.last);
-    enum status status = looks ? session_take_attributes(&look, why) : STATUS_OK;
-    if (status)
-        return status;
-    vision_forward(&engine->vision, engine->model, pixels, count, looks ? &watcher : NULL,
-                   &session->arena, out_features);
-    status = engine_state_check_features(engine, out_features, count, "picture", why);
-    if (status || !looks)
-        return status;
-    uint64_t started_us = session_now_us();
-    for (size_t i = 0; i < count; i++)
-        if (compositions[i])
-            attributes_embed(&engine->vision, engine->model, &look.scratch[i], compositions[i]);
-    parallel_for(engine->team, count, session_choose_chunk, &look);
-    session->retrieve_us += session_now_us() - started_us;
     return STATUS_OK;
 }
 
