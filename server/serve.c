@@ -118,14 +118,12 @@ static enum status serve_open_model(struct serve *serve, struct fail *why)
     enum status status = engine_open(config->model, &options, &service->engine, why);
     if (!status)
         status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
-    if (!status)
-        status = serve_load_pool(service, config, why);
     if (status)
         return status;
     const struct engine_info *info = engine_info(service->engine);
     log_line(LOG_INFO, "model %s: %zu parameters, %zux%zu pixels, %s", info->name, info->parameters,
              info->image_size, info->image_size, info->backend);
-    return STATUS_OK;
+    return serve_load_pool(service, config, why);
 }
 
 static enum status serve_start(struct serve *serve, const struct router *router, struct fail *why)

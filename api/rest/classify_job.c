@@ -85,8 +85,8 @@ static enum status classify_job_get_pool(struct classify_job *job, struct fail *
     const char *name = own ? engine_pool_info(own)->name : "none";
     const char *asked = *input->pool ? input->pool : name;
     if (strcmp(asked, "none") != 0 && strcmp(asked, name) != 0)
-        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; there is \"%s\"", asked,
-                           name);
+        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; the server has %s", asked,
+                           own ? name : "none");
     if (strcmp(asked, "none") != 0) {
         job->pool = engine_pool_acquire(own);
         return STATUS_OK;
