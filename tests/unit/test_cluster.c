@@ -146,6 +146,161 @@ static void test_objective_grows(void **state)
     assert_true(grew > 40); /* or the test would see nothing */
 }
 
+/* The definition once more, in double and without any short cut. */
+struct slow {
+    const struct rows *rows;
+    size_t clusters, filled; /* how often a cluster was empty */
+    double centres[MOST_ROWS][MOST_WIDTH];
+    double own[MOST_ROWS];
+    size_t of[MOST_ROWS];
+};
+
+static double slow_near(const struct slow *slow, size_t row, const double *centre)
+{
+    double sum = 0;
+    for (size_t i = 0; i < slow->rows->width; i++)
+        sum += (double)slow->rows->values[row * slow->rows->width + i] * centre[i];
+    return sum;
+}
+
+static void slow_set_centre(struct slow *slow, size_t cluster, size_t row)
+{
+    for (size_t i = 0; i < slow->rows->width; i++)
+        slow->centres[cluster][i] = (double)slow->rows->values[row * slow->rows->width + i];
+}
+
+static void slow_start(struct slow *slow)
+{
+    double mean[MOST_WIDTH] = {0};
+    size_t first = 0;
+    for (size_t row = 0; row < slow->rows->count; row++)
+        for (size_t i = 0; i < slow->rows->width; i++)
+            mean[i] += (double)slow->rows->values[row * slow->rows->width + i];
+    for (size_t row = 1; row < slow->rows->count; row++)
+        if (slow_near(slow, row, mean) > slow_near(slow, first, mean))
+            first = row;
+    slow_set_centre(slow, 0, first);
+    for (size_t cluster = 1; cluster < slow->clusters; cluster++) {
+        size_t farthest = 0;
+        double least = INFINITY;
+        for (size_t row = 0; row < slow->rows->count; row++) {
+            double nearest = -INFINITY;
+            for (size_t k = 0; k < cluster; k++)
+                nearest = fmax(nearest, slow_near(slow, row, slow->centres[k]));
+            if (nearest < least) {
+                least = nearest;
+                farthest = row;
+            }
+        }
+        slow_set_centre(slow, cluster, farthest);
+    }
+}
+
+static void slow_assign(struct slow *slow)
+{
+    size_t sizes[MOST_ROWS] = {0};
+    for (size_t row = 0; row < slow->rows->count; row++) {
+        slow->of[row] = 0;
+        for (size_t k = 1; k < slow->clusters; k++)
+            if (slow_near(slow, row, slow->centres[k]) >
+                slow_near(slow, row, slow->centres[slow->of[row]]))
+                slow->of[row] = k;
+        slow->own[row] = slow_near(slow, row, slow->centres[slow->of[row]]);
+        sizes[slow->of[row]]++;
+    }
+    for (size_t k = 0; k < slow->clusters; k++) {
+        size_t taken = slow->rows->count;
+        if (sizes[k])
+            continue;
+        for (size_t row = 0; row < slow->rows->count; row++)
+            if (sizes[slow->of[row]] > 1 &&
+                (taken == slow->rows->count || slow->own[row] < slow->own[taken]))
+                taken = row;
+        sizes[slow->of[taken]]--;
+        sizes[k]++;
+        slow->of[taken] = k;
+        slow->filled++;
+    }
+}
+
+static void slow_move(struct slow *slow)
+{
+    memset(slow->centres, 0, sizeof slow->centres);
+    for (size_t row = 0; row < slow->rows->count; row++)
+        for (size_t i = 0; i < slow->rows->width; i++)
+            slow->centres[slow->of[row]][i] +=
+                (double)slow->rows->values[row * slow->rows->width + i];
+    for (size_t k = 0; k < slow->clusters; k++) {
+        double squares = 0;
+        for (size_t i = 0; i < slow->rows->width; i++)
+            squares += slow->centres[k][i] * slow->centres[k][i];
+        for (size_t i = 0; i < slow->rows->width; i++)
+            slow->centres[k][i] /= sqrt(squares);
+    }
+}
+
+static void slow_run(struct slow *slow)
+{
+    size_t before[MOST_ROWS];
+    slow_start(slow);
+    for (size_t round = 0; round < CLUSTER_MAX_ROUNDS; round++) {
+        if (round)
+            slow_move(slow);
+        slow_assign(slow);
+        if (round && !memcmp(before, slow->of, slow->rows->count * sizeof *before))
+            break;
+        memcpy(before, slow->of, sizeof before);
+    }
+}
+
+/* A few directions again and again, all of whose products are exact. With fewer of them than
+ * clusters some clusters get nothing, which does not happen otherwise: a centre is a row at first.
+ */
+static void fill_from_few(struct rows *rows, size_t count, uint32_t seed)
+{
+    static const float few[][4] = {
+        {1, 0, 0, 0},
+        {0, 1, 0, 0},
+        {0.5f, 0.5f, 0.5f, 0.5f},
+        {0, 0, 1, 0},
+        {-0.5f, 0.5f, 0.5f, 0.5f},
+        {0.5f, 0.5f, -0.5f, -0.5f},
+    };
+    size_t kinds = 1 + unit_random(&seed) % UNIT_COUNT(few);
+    rows->count = count;
+    rows->width = 4;
+    for (size_t row = 0; row < count; row++)
+        memcpy(rows->values + row * 4, few[unit_random(&seed) % kinds], sizeof few[0]);
+}
+
+static void test_follows_the_definition(void **state)
+{
+    (void)state;
+    size_t filled = 0, different = 0;
+    enum { CASES = 3000 };
+    for (uint32_t seed = 1; seed <= CASES; seed++) {
+        struct rows rows;
+        struct slow slow = {.rows = &rows};
+        uint16_t assignment[MOST_ROWS];
+        if (seed % 2)
+            fill_random(&rows, 8 + seed % 24, 2 + seed % 3, seed);
+        else
+            fill_from_few(&rows, 8 + seed % 24, seed);
+        slow.clusters = 2 + seed % 7;
+        slow_run(&slow);
+        run(kernels_best(), &rows, slow.clusters, CLUSTER_MAX_ROUNDS, assignment);
+        bool same = true;
+        for (size_t a = 0; a < rows.count; a++)
+            for (size_t b = 0; b < a; b++)
+                same &= (assignment[a] == assignment[b]) == (slow.of[a] == slow.of[b]);
+        different += !same;
+        filled += same && slow.filled;
+    }
+    print_message("%zu of %d differ, %zu had an empty cluster\n", different, CASES, filled);
+    assert_int_equal(different, 0);
+    assert_true(filled > 500);
+}
+
 /* Odd sizes, every kernel table: the same clusters, on repeat too. */
 static void test_every_table_agrees(void **state)
 {
@@ -172,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_finds_what_belongs_together),
         cmocka_unit_test(test_identical_rows),
         cmocka_unit_test(test_objective_grows),
+        cmocka_unit_test(test_follows_the_definition),
         cmocka_unit_test(test_every_table_agrees),
     };
     return cmocka_run_group_tests_name("cluster", tests, NULL, NULL);
