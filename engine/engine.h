@@ -149,8 +149,11 @@ enum status engine_pool_file_open(const char *path, struct engine_pool_file **ou
 void engine_pool_file_close(struct engine_pool_file *file); /* NULL is allowed */
 const struct engine_pool_info *engine_pool_file_info(const struct engine_pool_file *file);
 
-/* Of the cosines between different keys of a group: prompts whose keys are near to each other are
- * hard to tell apart. All 0 in a group of one. */
+enum { ENGINE_MAX_COMPARED_KEYS = 2048 };
+
+/* Of the cosines between different keys of a group, of which the first ENGINE_MAX_COMPARED_KEYS are
+ * compared: prompts whose keys are near to each other are hard to tell apart. All 0 in a group of
+ * one. */
 struct engine_pool_key_figures {
     double least, mean, greatest;
     size_t nearest[2];                /* the prompts whose cosine is greatest */
@@ -278,6 +281,9 @@ void engine_labels_release(struct engine_labels *labels); /* NULL is allowed */
 size_t engine_labels_count(const struct engine_labels *labels);
 const char *engine_labels_name(const struct engine_labels *labels, size_t index);
 const float *engine_labels_feature(const struct engine_labels *labels, size_t index); /* [joint] */
+
+/* Memory that the set holds, shared or not. */
+size_t engine_labels_bytes(const struct engine_labels *labels);
 
 /* STATUS_LIMIT names a label that is too long to be used together with the pool. */
 enum status engine_labels_check_pool(const struct engine_labels *labels,

@@ -260,6 +260,33 @@ void engine_labels_release(struct engine_labels *labels)
     free(labels);
 }
 
+static size_t labels_chunk_bytes(const struct label_chunk *chunk, size_t joint_width)
+{
+    size_t bytes = sizeof *chunk + chunk->count * joint_width * sizeof(float);
+    for (size_t i = 0; i < chunk->count; i++)
+        bytes += sizeof chunk->names[i] + strlen(chunk->names[i]) + 1;
+    for (size_t i = 0; i < chunk->sentences; i++) {
+        const struct trie *trie = chunk->tries[i];
+        bytes +=
+            sizeof trie + sizeof *trie + trie->texts * sizeof *trie->leaf_of_text +
+            trie->nodes * (sizeof *trie->tokens + sizeof *trie->parents + sizeof *trie->depths);
+    }
+    return bytes;
+}
+
+size_t engine_labels_bytes(const struct engine_labels *labels)
+{
+    size_t bytes = sizeof *labels + labels->count * sizeof *labels->places;
+    for (size_t i = 0; i < labels->part_count; i++) {
+        const struct label_chunk *chunk = labels->parts[i].chunk;
+        bytes += sizeof labels->parts[i] + chunk->count * sizeof *labels->parts[i].members +
+                 labels_chunk_bytes(chunk, labels->joint_width);
+    }
+    for (size_t i = 0; i < labels->sentence_count; i++)
+        bytes += sizeof labels->sentences[i] + strlen(labels->sentences[i]) + 1;
+    return bytes;
+}
+
 size_t engine_labels_count(const struct engine_labels *labels)
 {
     return labels->count;

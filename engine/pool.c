@@ -53,6 +53,11 @@ static enum status pool_check_room(const struct pool_file *file,
                            "clusters times per_cluster times tokens is %zu, which leaves no room "
                            "for a text in the model's context of %zu tokens",
                            slots, geometry->context);
+    if (file->groups * file->prompts > POOL_MAX_TABLE_BYTES / sizeof(double) / file->query_width)
+        return status_fail(why, STATUS_LIMIT,
+                           "the keys of %zu groups of %zu prompts, of width %zu, take more than %d "
+                           "bytes",
+                           file->groups, file->prompts, file->query_width, POOL_MAX_TABLE_BYTES);
     if (!mem_multiply(file->prompts * file->tokens, file->depth * 2 * file->width, &table) ||
         table > POOL_MAX_TABLE_BYTES / sizeof(float))
         return status_fail(why, STATUS_LIMIT,

@@ -61,15 +61,17 @@ void engine_pool_key_figures(const struct engine_pool_file *opened, size_t group
 {
     const struct pool_file *file = &opened->file;
     size_t first = group * file->prompts, pairs = 0;
+    size_t count =
+        file->prompts < ENGINE_MAX_COMPARED_KEYS ? file->prompts : ENGINE_MAX_COMPARED_KEYS;
     struct engine_pool_key_figures figures = {.least = 1, .greatest = -1, .shortest_key = INFINITY};
-    double sum = 0;
-    for (size_t a = 0; a < file->prompts; a++) {
-        double length = sqrt(pool_figures_dot(file, first + a, first + a));
-        figures.shortest_key = fmin(figures.shortest_key, length);
-        figures.longest_key = fmax(figures.longest_key, length);
+    double sum = 0, lengths[ENGINE_MAX_COMPARED_KEYS];
+    for (size_t a = 0; a < count; a++) {
+        lengths[a] = sqrt(pool_figures_dot(file, first + a, first + a));
+        figures.shortest_key = fmin(figures.shortest_key, lengths[a]);
+        figures.longest_key = fmax(figures.longest_key, lengths[a]);
         for (size_t b = 0; b < a; b++, pairs++) {
-            double other = sqrt(pool_figures_dot(file, first + b, first + b));
-            double cosine = pool_figures_dot(file, first + a, first + b) / (length * other);
+            double cosine =
+                pool_figures_dot(file, first + a, first + b) / (lengths[a] * lengths[b]);
             sum += cosine;
             figures.least = fmin(figures.least, cosine);
             if (cosine > figures.greatest) {

@@ -208,12 +208,24 @@ static enum status scoring_rescore(struct engine_session *session,
     return status;
 }
 
+/* So many labels fit one pass, whatever they share. */
+static size_t scoring_labels_a_pass(const struct engine_session *session,
+                                    const struct engine_labels *labels)
+{
+    size_t longest = 1;
+    for (size_t i = 0; i < labels->part_count; i++)
+        if (labels->parts[i].chunk->longest > longest)
+            longest = labels->parts[i].chunk->longest;
+    return session->max_text_rows / longest;
+}
+
 static enum status scoring_score_shortlist(struct engine_session *session,
                                            const struct engine_scoring *scoring, size_t picture,
                                            float *out_cosines, struct fail *why)
 {
     const struct engine_labels *labels = scoring->labels;
-    size_t joint = session->engine->model->geometry.joint_width, count, step;
+    size_t joint = session->engine->model->geometry.joint_width, count;
+    size_t step = scoring_labels_a_pass(session, labels);
     struct engine_prediction *best = mem_zeroed(scoring->shortlist, sizeof *best);
     if (!best)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a shortlist of %zu labels",
@@ -222,7 +234,6 @@ static enum status scoring_score_shortlist(struct engine_session *session,
     engine_top(1, out_cosines, labels->count, scoring->shortlist, best, &count);
     for (size_t i = 0; i < labels->count; i++)
         out_cosines[i] = -INFINITY;
-    step = session->max_text_rows / session->engine->model->geometry.context;
     enum status status = STATUS_OK;
     for (size_t done = 0; done < count && !status; done += step)
         status = scoring_rescore(session, scoring, picture, best + done,

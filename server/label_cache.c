@@ -111,11 +111,9 @@ static struct engine_labels *label_cache_look_up(struct label_cache *cache, cons
 
 /* Keeps the labels if they fit; nothing depends on it. */
 static void label_cache_keep(struct label_cache *cache, const struct buf *key, uint64_t hash,
-                             struct engine_labels *labels, size_t joint_width)
+                             struct engine_labels *labels)
 {
-    /* The key stands for the names once more, which the labels hold too. */
-    size_t bytes = sizeof(struct label_cache_entry) + 2 * key->size +
-                   engine_labels_count(labels) * joint_width * sizeof(float);
+    size_t bytes = sizeof(struct label_cache_entry) + key->size + engine_labels_bytes(labels);
     struct label_cache_entry *entry =
         bytes <= cache->max_bytes ? mem_zeroed(1, sizeof *entry + key->size) : NULL;
     if (!entry)
@@ -161,9 +159,8 @@ void label_cache_destroy(struct label_cache *cache)
 }
 
 enum status label_cache_get(struct label_cache *cache, struct engine_session *session,
-                            size_t joint_width, const char *const *names, size_t count,
-                            const char *const *sentences, size_t sentence_count,
-                            struct engine_labels **out, struct fail *why)
+                            const char *const *names, size_t count, const char *const *sentences,
+                            size_t sentence_count, struct engine_labels **out, struct fail *why)
 {
     struct buf key;
     buf_init(&key, LABEL_CACHE_MAX_KEY_BYTES);
@@ -174,7 +171,7 @@ enum status label_cache_get(struct label_cache *cache, struct engine_session *se
         status =
             engine_labels_compile(session, names, count, sentences, sentence_count, &labels, why);
         if (!status)
-            label_cache_keep(cache, &key, hash, labels, joint_width);
+            label_cache_keep(cache, &key, hash, labels);
     }
     buf_finish(&key);
     if (!status)

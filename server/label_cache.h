@@ -18,9 +18,8 @@ void label_cache_destroy(struct label_cache *cache);
 /* The labels of these names and sentences (as for engine_labels_compile, which the session is for),
  * from the cache or compiled now. Release them with engine_labels_release. */
 enum status label_cache_get(struct label_cache *cache, struct engine_session *session,
-                            size_t joint_width, const char *const *names, size_t count,
-                            const char *const *sentences, size_t sentence_count,
-                            struct engine_labels **out, struct fail *why);
+                            const char *const *names, size_t count, const char *const *sentences,
+                            size_t sentence_count, struct engine_labels **out, struct fail *why);
 
 struct label_cache_figures {
     size_t entries, bytes, hits, misses;

@@ -85,8 +85,8 @@ static enum status classify_job_get_pool(struct classify_job *job, struct fail *
     const char *name = own ? engine_pool_info(own)->name : "none";
     const char *asked = *input->pool ? input->pool : name;
     if (strcmp(asked, "none") != 0 && strcmp(asked, name) != 0)
-        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; the server has %s", asked,
-                           own ? name : "none");
+        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; the server has %s",
+                           asked, own ? name : "none");
     if (strcmp(asked, "none") != 0) {
         job->pool = engine_pool_acquire(own);
         return STATUS_OK;
@@ -128,8 +128,7 @@ static enum status classify_job_get_labels(const struct classify_job *job,
             default_names[i] = engine_labels_name(defaults, i);
         names = default_names;
     }
-    enum status status = label_cache_get(job->service->label_cache, tools->session,
-                                         engine_info(tools->engine)->joint_width, names, count,
+    enum status status = label_cache_get(job->service->label_cache, tools->session, names, count,
                                          sentences, sentence_count, out, why);
     free(default_names);
     return status;

@@ -32,8 +32,8 @@ static struct engine_labels *get(struct label_cache *cache, const char *first, c
     struct fail why;
     struct engine_labels *labels = NULL;
     const char *names[] = {first, second};
-    unit_assert_ok(label_cache_get(cache, session, engine_info(engine)->joint_width, names,
-                                   second ? 2 : 1, &sentence, sentence ? 1 : 0, &labels, &why),
+    unit_assert_ok(label_cache_get(cache, session, names, second ? 2 : 1, &sentence,
+                                   sentence ? 1 : 0, &labels, &why),
                    why);
     engine_labels_release(labels); /* the cache keeps it, if it has room; only compared */
     return labels;
@@ -111,8 +111,7 @@ static void test_failures_are_not_kept(void **state)
     struct engine_labels *labels = NULL;
     const char *names[] = {"cat", "cat"};
     assert_int_equal(label_cache_create(1 << 20, &cache, &why), STATUS_OK);
-    unit_assert_fails(label_cache_get(cache, session, engine_info(engine)->joint_width, names, 2,
-                                      NULL, 0, &labels, &why),
+    unit_assert_fails(label_cache_get(cache, session, names, 2, NULL, 0, &labels, &why),
                       STATUS_INVALID, why, "cat");
     assert_null(labels);
     assert_figures(cache, 0, 0, 1);
@@ -130,9 +129,9 @@ static void test_texts_beyond_the_limit_of_a_key(void **state)
     memset(name, 'a', length);
     name[length] = '\0';
     assert_int_equal(label_cache_create(1 << 20, &cache, &why), STATUS_OK);
-    unit_assert_fails(label_cache_get(cache, session, engine_info(engine)->joint_width,
-                                      (const char *const *)&name, 1, NULL, 0, &labels, &why),
-                      STATUS_LIMIT, why, "labels and sentences together: more than 67108864 bytes");
+    unit_assert_fails(
+        label_cache_get(cache, session, (const char *const *)&name, 1, NULL, 0, &labels, &why),
+        STATUS_LIMIT, why, "labels and sentences together: more than 67108864 bytes");
     assert_null(labels);
     label_cache_destroy(cache);
     free(name);
