@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 #include "engine/cores.h"
 #include "engine/engine_state.h"
 #include "engine/image.h"
@@ -43,7 +44,10 @@ static void engine_describe(struct engine *engine, const char *model_dir)
     size_t start = length;
     while (start > 0 && model_dir[start - 1] != '/')
         start--;
-    snprintf(engine->name, sizeof engine->name, "%.*s", (int)(length - start), model_dir + start);
+    snprintf(engine->name, sizeof engine->name, "%.*s",
+             (int)utf8_cut(model_dir + start, length - start, sizeof engine->name - 1),
+             model_dir + start);
+    utf8_clean(engine->name);
     char library[64];
     snprintf(engine->backend, sizeof engine->backend, "%s, %s kernels",
              gemm_backend(library, sizeof library), engine->vision.kernels->name);

@@ -7,6 +7,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/mem.h"
+#include "engine/base/utf8.h"
 #include "engine/labels.h"
 #include "engine/safetensors.h"
 #include "engine/safetensors_write.h"
@@ -343,7 +344,10 @@ char *pool_file_name(const char *path)
     size_t length = strlen(name), ending_length = sizeof ending - 1;
     if (length > ending_length && !strcmp(name + length - ending_length, ending))
         length -= ending_length;
-    return mem_copy_text(name, length < POOL_FILE_MAX_NAME ? length : POOL_FILE_MAX_NAME);
+    char *copy = mem_copy_text(name, utf8_cut(name, length, POOL_FILE_MAX_NAME));
+    if (copy)
+        utf8_clean(copy);
+    return copy;
 }
 
 void pool_file_describe(const struct pool_file *file, struct engine_pool_info *out)

@@ -79,7 +79,8 @@ void pool_file_finish(struct pool_file *file); /* NULL is allowed */
 const char *pool_file_metadata(const struct pool_file *file, const char *key);
 
 /* What a pool is called that has no name of its own: the path without its folders and without
- * ".safetensors". free(); NULL if there is no memory. */
+ * ".safetensors", at most POOL_FILE_MAX_NAME bytes of valid UTF-8. free(); NULL if there is no
+ * memory. */
 char *pool_file_name(const char *path);
 
 /* What engine.h tells of it; the texts and the metadata stay the file's. */

@@ -118,12 +118,6 @@ static bool scoring_is_done(const struct engine_composition *const *compositions
     return false;
 }
 
-static bool scoring_is_plain(const struct engine_scoring *scoring, size_t picture)
-{
-    return !scoring->compositions || !scoring->compositions[picture] ||
-           !scoring->compositions[picture]->layers;
-}
-
 /* ---- Shortlists ---- */
 
 /* The tokens on the way to a node, start of text first, to ids; returns how many. */
@@ -253,11 +247,12 @@ enum status engine_score(struct engine_session *session, const struct engine_sco
     enum status status = STATUS_OK;
     for (size_t picture = 0; picture < scoring->count && !status; picture++) {
         float *cosines = out_cosines + picture * labels->count;
-        if (scoring_is_plain(scoring, picture)) {
+        bool composed = scoring->compositions && scoring->compositions[picture];
+        if (composed && shortlist) {
+            status = scoring_score_shortlist(session, scoring, picture, cosines, why);
+        } else if (!composed || !scoring->compositions[picture]->layers) {
             engine_cosines(session->engine, labels, scoring->image_features + picture * joint,
                            cosines);
-        } else if (shortlist) {
-            status = scoring_score_shortlist(session, scoring, picture, cosines, why);
         } else if (!scoring_is_done(scoring->compositions, picture)) {
             const struct scoring_group group = {session, scoring, picture, out_cosines};
             for (size_t i = 0; i < labels->part_count && !status; i++)

@@ -85,7 +85,7 @@ static enum status pool_write_json(const struct pool_report *report, struct fail
     const struct engine_pool_info *info = report->info;
     json_t *document = json_pack(
         "{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:s, s:s, s:s, s:o, "
-        "s:o, s:o}",
+        "s:o, s:o, s:o}",
         "file", document_text(report->path), "name", document_text(info->name), "groups",
         (json_int_t)info->groups, "prompts", (json_int_t)info->prompts, "tokens",
         (json_int_t)info->tokens, "text_width", (json_int_t)info->text_width, "text_blocks",
@@ -93,8 +93,10 @@ static enum status pool_write_json(const struct pool_report *report, struct fail
         (json_int_t)info->clusters, "per_cluster", (json_int_t)info->per_cluster, "depth",
         (json_int_t)info->depth, "pos0", info->pos0, "sentence", document_text(info->sentence),
         "cluster_space", info->cluster_space, "query_space", info->query_space, "retrieval",
-        info->retrieval, "keys", pool_keys_json(report), "metadata", pool_metadata_json(info),
-        "model", pool_fit_json(report));
+        info->retrieval, "logit_scale",
+        info->logit_scale > 0 ? json_real((double)info->logit_scale) : json_null(), "keys",
+        pool_keys_json(report), "metadata", pool_metadata_json(info), "model",
+        pool_fit_json(report));
     enum status status = document_write(document, why);
     putchar('\n');
     return status;
@@ -123,7 +125,7 @@ static enum status pool_print_text(const char *name, const char *value, struct f
 static void pool_print_keys(const struct pool_report *report)
 {
     const struct engine_pool_info *info = report->info;
-    for (size_t group = 0; group < info->groups; group++) {
+    for (size_t group = 0; group < info->groups && info->prompts > 1; group++) {
         struct engine_pool_key_figures figures;
         engine_pool_key_figures(report->file, group, &figures);
         if (info->groups > 1)
@@ -136,6 +138,18 @@ static void pool_print_keys(const struct pool_report *report)
             figures.least, figures.greatest, figures.mean, figures.nearest[0], figures.nearest[1],
             figures.shortest_key, figures.longest_key);
     }
+}
+
+static enum status pool_print_fit(const struct pool_report *report, struct fail *why)
+{
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    enum status status = report->fits ? buf_printf(&text, why, "no: %s", report->why_not.message)
+                                      : buf_append_text(&text, "yes", why);
+    if (!status)
+        status = pool_print_text("fits the model", text.data, why);
+    buf_finish(&text);
+    return status;
 }
 
 static enum status pool_write_text(const struct pool_report *report, struct fail *why)
@@ -156,6 +170,8 @@ static enum status pool_write_text(const struct pool_report *report, struct fail
            info->per_cluster, info->per_cluster == 1 ? "" : "s");
     printf("retrieval          %s; clusters in %s space, queries in %s space of width %zu\n",
            info->retrieval, info->cluster_space, info->query_space, info->query_width);
+    if (info->logit_scale > 0)
+        printf("logit scale        %.4f\n", (double)info->logit_scale);
     pool_print_keys(report);
     puts("metadata");
     for (size_t i = 0; i < info->metadata_count && !status; i++) {
@@ -163,8 +179,7 @@ static enum status pool_write_text(const struct pool_report *report, struct fail
         status = pool_print_text(info->metadata[i].key, info->metadata[i].value, why);
     }
     if (!status && report->model)
-        status =
-            pool_print_text("fits the model", report->fits ? report->why_not.message : "yes", why);
+        status = pool_print_fit(report, why);
     return status;
 }
 

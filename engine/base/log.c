@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "engine/base/utf8.h"
+
 static atomic_int log_current_level = LOG_INFO;
 
 void log_set_level(enum log_level level)
@@ -27,6 +29,7 @@ void log_line(enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    utf8_clean(message); /* which quotes what clients and files sent */
 
     struct timespec now;
     struct tm utc;

@@ -1,25 +1,10 @@
 #include "engine/base/status.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/utf8.h"
-
-/* Messages quote what clients and files sent, possibly cut: what is not UTF-8 or is a control
- * character becomes a question mark, so that every message can be logged and put into JSON. */
-static void status_clean(char *message)
-{
-    for (unsigned char *at = (unsigned char *)message; *at;) {
-        size_t length = utf8_length(at, SIZE_MAX);
-        if (length == 0 || *at < 0x20 || *at == 0x7f) {
-            *at = '?';
-            length = 1;
-        }
-        at += length;
-    }
-}
 
 enum status status_fail(struct fail *why, enum status code, const char *format, ...)
 {
@@ -29,7 +14,7 @@ enum status status_fail(struct fail *why, enum status code, const char *format, 
         va_start(args, format);
         vsnprintf(message, sizeof message, format, args);
         va_end(args);
-        status_clean(message);
+        utf8_clean(message); /* which quotes what clients and files sent, possibly cut */
         why->code = code;
         memcpy(why->message, message, sizeof message);
     }
@@ -46,7 +31,7 @@ enum status status_context(struct fail *why, enum status code, const char *forma
         va_end(args);
         if (used >= 0 && (size_t)used < sizeof message)
             snprintf(message + used, sizeof message - (size_t)used, ": %s", why->message);
-        status_clean(message);
+        utf8_clean(message);
         why->code = code;
         memcpy(why->message, message, sizeof message);
     }

@@ -31,6 +31,28 @@ uint32_t utf8_decode(const unsigned char *at, size_t length)
     return code;
 }
 
+void utf8_clean(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at;) {
+        size_t length = utf8_length(at, SIZE_MAX);
+        if (length == 0 || *at < 0x20 || *at == 0x7f) {
+            *at = '?';
+            length = 1;
+        }
+        at += length;
+    }
+}
+
+size_t utf8_cut(const char *text, size_t size, size_t max_size)
+{
+    if (size <= max_size)
+        return size;
+    size_t cut = max_size;
+    while (cut > 0 && ((unsigned char)text[cut] & 0xc0) == 0x80)
+        cut--;
+    return cut;
+}
+
 bool utf8_is_valid(const char *text, size_t size)
 {
     const unsigned char *at = (const unsigned char *)text;

@@ -17,6 +17,14 @@ size_t utf8_length(const unsigned char *at, size_t left);
 /* The code point of the well-formed character of `length` bytes at `at`. */
 uint32_t utf8_decode(const unsigned char *at, size_t length);
 
+/* Puts a question mark for every byte of a NUL-terminated text that is no part of a well-formed
+ * character, and for control characters. */
+void utf8_clean(char *text);
+
+/* Where a text of size bytes may be cut so that at most max_size are left and no character is cut
+ * in two. */
+size_t utf8_cut(const char *text, size_t size, size_t max_size);
+
 /* All `size` bytes are well-formed characters. */
 bool utf8_is_valid(const char *text, size_t size);
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes a random prompt pool for a model: keys in all directions, values as small as trained ones.
+"""Writes a random prompt pool for a model: keys in all directions, prompts as training starts from.
 
     tests/bench/make_pool.py MODEL_FOLDER POOL_FILE [SEED]
 
@@ -21,7 +21,8 @@ def main():
     if len(sys.argv) not in (3, 4):
         sys.exit(f"usage: {sys.argv[0]} MODEL_FOLDER POOL_FILE [SEED]")
     command = [ROOT / "build/release/attriprompt", "model", "inspect", "--json", "--model"]
-    model = json.loads(subprocess.run([*command, sys.argv[1]], check=True, capture_output=True).stdout)
+    told = subprocess.run([*command, sys.argv[1]], check=True, capture_output=True).stdout
+    model = json.loads(told)
     pool_files.random_pool(
         sys.argv[2],
         text_width=model["text"]["width"],

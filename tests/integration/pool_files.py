@@ -63,7 +63,7 @@ def random_pool(
     seed=1,
     **metadata,
 ):
-    """A pool whose keys point in all directions and whose prompts are as small as trained ones."""
+    """A pool whose keys point in all directions, with prompts as training starts from."""
     random = numpy.random.default_rng(seed)
     write_pool(
         path,
