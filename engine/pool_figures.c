@@ -63,7 +63,8 @@ void engine_pool_key_figures(const struct engine_pool_file *opened, size_t group
     size_t first = group * file->prompts, pairs = 0;
     size_t count =
         file->prompts < ENGINE_MAX_COMPARED_KEYS ? file->prompts : ENGINE_MAX_COMPARED_KEYS;
-    struct engine_pool_key_figures figures = {.least = 1, .greatest = -1, .shortest_key = INFINITY};
+    struct engine_pool_key_figures figures = {
+        .least = INFINITY, .greatest = -INFINITY, .shortest_key = INFINITY};
     double sum = 0, lengths[ENGINE_MAX_COMPARED_KEYS];
     for (size_t a = 0; a < count; a++) {
         lengths[a] = sqrt(pool_figures_dot(file, first + a, first + a));
