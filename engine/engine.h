@@ -270,11 +270,13 @@ extern const char *const engine_default_sentence; /* "a photo of a {}." */
 enum status engine_labels_compile(struct engine_session *session, const char *const *names,
                                   size_t count, const char *const *sentences, size_t sentence_count,
                                   struct engine_labels **out, struct fail *why);
-/* A new set of the same sentences with more labels behind those of `from`, at the price of the new
- * ones. Names as above, distinct from the others too. */
-enum status engine_labels_extend(struct engine_session *session, const struct engine_labels *from,
-                                 const char *const *names, size_t count, struct engine_labels **out,
-                                 struct fail *why);
+/* A new set of the same sentences: the labels of `from` without those that removed [labels of from]
+ * marks (NULL: none), in their order, and behind them names [count], as above and distinct from the
+ * others too. At the price of the new labels, and of some old ones where most of their neighbours
+ * were removed. STATUS_INVALID if nothing would be left. */
+enum status engine_labels_revise(struct engine_session *session, const struct engine_labels *from,
+                                 const bool *removed, const char *const *names, size_t count,
+                                 struct engine_labels **out, struct fail *why);
 struct engine_labels *engine_labels_acquire(struct engine_labels *labels);
 void engine_labels_release(struct engine_labels *labels); /* NULL is allowed */
 

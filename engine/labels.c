@@ -40,20 +40,15 @@ static int labels_compare(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Names [count] and those of a set (which may be NULL), together. */
-static enum status labels_check_distinct(char *const *names, size_t count,
-                                         const struct engine_labels *set, struct fail *why)
+static enum status labels_check_distinct(const char *const *names, size_t count, struct fail *why)
 {
-    size_t others = set ? set->count : 0;
-    const char **sorted = mem_zeroed(count + others, sizeof *sorted);
+    const char **sorted = mem_zeroed(count, sizeof *sorted);
     if (!sorted)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", count);
     memcpy(sorted, names, count * sizeof *sorted);
-    for (size_t i = 0; i < others; i++)
-        sorted[count + i] = engine_labels_name(set, i);
-    qsort(sorted, count + others, sizeof *sorted, labels_compare);
+    qsort(sorted, count, sizeof *sorted, labels_compare);
     enum status status = STATUS_OK;
-    for (size_t i = 1; i < count + others && !status; i++)
+    for (size_t i = 1; i < count && !status; i++)
         if (strcmp(sorted[i - 1], sorted[i]) == 0)
             status = status_fail(why, STATUS_INVALID, "label \"%.*s\" is there more than once",
                                  LABELS_SHOWN, sorted[i]);
@@ -118,62 +113,149 @@ static enum status labels_find_places(struct engine_labels *labels, struct fail 
     if (!labels->places)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", labels->count);
     for (uint32_t part = 0; part < labels->part_count; part++)
-        for (uint32_t slot = 0; slot < labels->parts[part].chunk->count; slot++)
-            labels->places[labels->parts[part].members[slot]] = (struct labels_place){part, slot};
+        for (uint32_t slot = 0; slot < labels->parts[part].chunk->count; slot++) {
+            uint32_t member = labels->parts[part].members[slot];
+            if (member != LABELS_NOBODY)
+                labels->places[member] = (struct labels_place){part, slot};
+        }
     return STATUS_OK;
 }
 
-/* Makes room for more parts and shares those of another set (NULL: of none). */
-static enum status labels_share_parts(struct engine_labels *labels,
-                                      const struct engine_labels *from, size_t more,
+/* A set on its way from another one (NULL: from nothing). */
+struct labels_plan {
+    const struct engine_labels *from;
+    uint32_t *moved;    /* [labels of from]: the index in the new set, or LABELS_NOBODY */
+    const char **names; /* [count] of the new set */
+    uint32_t *make;     /* [make_count]: which of them must be compiled */
+    size_t count, make_count;
+};
+
+static void labels_finish_plan(struct labels_plan *plan)
+{
+    free(plan->moved);
+    free(plan->names);
+    free(plan->make);
+}
+
+static enum status labels_start_plan(struct labels_plan *plan, const struct engine_labels *from,
+                                     const bool *removed, const char *const *names, size_t count,
+                                     struct fail *why)
+{
+    size_t before = from ? from->count : 0;
+    *plan = (struct labels_plan){.from = from,
+                                 .moved = mem_zeroed(before, sizeof *plan->moved),
+                                 .names = mem_zeroed(before + count, sizeof *plan->names),
+                                 .make = mem_zeroed(before + count, sizeof *plan->make)};
+    if (!plan->moved || !plan->names || !plan->make)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", before + count);
+    for (size_t i = 0; i < before; i++) {
+        plan->moved[i] = removed && removed[i] ? LABELS_NOBODY : (uint32_t)plan->count;
+        if (plan->moved[i] != LABELS_NOBODY)
+            plan->names[plan->count++] = engine_labels_name(from, i);
+    }
+    for (size_t i = 0; i < count; i++) {
+        plan->make[plan->make_count++] = (uint32_t)plan->count;
+        plan->names[plan->count++] = names[i];
+    }
+    if (!plan->count)
+        return status_fail(why, STATUS_INVALID, "there are no labels");
+    return labels_check_distinct(plan->names, plan->count, why);
+}
+
+/* Fills members [chunk->count] of a shared part; returns how many labels of it are left. */
+static size_t labels_move_members(const struct labels_plan *plan, const struct label_part *part,
+                                  uint32_t *members)
+{
+    size_t left = 0;
+    for (size_t slot = 0; slot < part->chunk->count; slot++) {
+        uint32_t member = part->members[slot];
+        members[slot] = member == LABELS_NOBODY ? member : plan->moved[member];
+        left += members[slot] != LABELS_NOBODY;
+    }
+    return left;
+}
+
+/* Shares the chunks that are still wanted for the most part; what is left of others is compiled
+ * anew. labels->parts has room for them all. */
+static enum status labels_share_parts(struct engine_labels *labels, struct labels_plan *plan,
                                       struct fail *why)
 {
-    size_t shared = from ? from->part_count : 0;
-    labels->parts = mem_zeroed(shared + more, sizeof *labels->parts);
-    if (!labels->parts)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
-    for (size_t i = 0; i < shared; i++) {
-        const struct label_part *part = &from->parts[i];
-        size_t bytes = part->chunk->count * sizeof *part->members;
-        uint32_t *members = malloc(bytes);
+    for (size_t i = 0; plan->from && i < plan->from->part_count; i++) {
+        const struct label_part *part = &plan->from->parts[i];
+        uint32_t *members = mem_zeroed(part->chunk->count, sizeof *members);
         if (!members)
             return status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
-        memcpy(members, part->members, bytes);
-        labels->parts[labels->part_count++] =
-            (struct label_part){label_chunk_acquire(part->chunk), members};
+        if (2 * labels_move_members(plan, part, members) >= part->chunk->count) {
+            labels->parts[labels->part_count++] =
+                (struct label_part){label_chunk_acquire(part->chunk), members};
+            continue;
+        }
+        for (size_t slot = 0; slot < part->chunk->count; slot++)
+            if (members[slot] != LABELS_NOBODY)
+                plan->make[plan->make_count++] = members[slot];
+        free(members);
     }
     return STATUS_OK;
 }
 
-/* Adds names [count], trimmed and checked, to a set that has its sentences and nothing else yet,
- * behind those of another set (which may be NULL). */
-static enum status labels_build(struct engine_labels *labels, const struct label_maker *maker,
-                                const struct engine_labels *from, const char *const *names,
-                                size_t count, struct fail *why)
+/* Compiles what the plan says must be, and adds the parts. */
+static enum status labels_make_parts(struct engine_labels *labels, const struct label_maker *maker,
+                                     const struct labels_plan *plan, struct fail *why)
 {
-    struct label_part *made;
-    size_t made_count, before = from ? from->count : 0;
-    enum status status =
-        label_chunk_make(maker, names, count, (const char *const *)labels->sentences,
-                         labels->sentence_count, &made, &made_count, why);
-    if (status)
-        return status;
-    status = labels_share_parts(labels, from, made_count, why);
+    struct label_part *made = NULL;
+    size_t made_count = 0;
+    const char **names = mem_zeroed(plan->make_count, sizeof *names);
+    if (!names)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
+    for (size_t i = 0; i < plan->make_count; i++)
+        names[i] = plan->names[plan->make[i]];
+    enum status status = plan->make_count
+                             ? label_chunk_make(maker, names, plan->make_count,
+                                                (const char *const *)labels->sentences,
+                                                labels->sentence_count, &made, &made_count, why)
+                             : STATUS_OK;
+    free(names);
+    struct label_part *grown =
+        status ? NULL : mem_resize(labels->parts, labels->part_count + made_count, sizeof *grown);
+    if (!status && !grown)
+        status = status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
+    if (grown)
+        labels->parts = grown;
     for (size_t i = 0; i < made_count; i++) {
         for (size_t slot = 0; slot < made[i].chunk->count; slot++)
-            made[i].members[slot] += (uint32_t)before;
+            made[i].members[slot] = plan->make[made[i].members[slot]];
         if (status)
             label_chunk_finish_part(&made[i]);
         else
             labels->parts[labels->part_count++] = made[i];
     }
     free(made);
-    labels->count = before + count;
+    return status;
+}
+
+/* names [count] are trimmed. */
+static enum status labels_build(struct engine_labels *labels, const struct label_maker *maker,
+                                const struct engine_labels *from, const bool *removed,
+                                const char *const *names, size_t count, struct fail *why)
+{
+    struct labels_plan plan;
+    enum status status = labels_start_plan(&plan, from, removed, names, count, why);
+    if (!status) {
+        labels->parts = mem_zeroed(from ? from->part_count : 0, sizeof *labels->parts);
+        if (!labels->parts)
+            status = status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
+    }
+    if (!status)
+        status = labels_share_parts(labels, &plan, why);
+    if (!status)
+        status = labels_make_parts(labels, maker, &plan, why);
+    labels->count = plan.count;
+    labels_finish_plan(&plan);
     return status ? status : labels_find_places(labels, why);
 }
 
 static enum status labels_create(const struct label_maker *maker, const struct engine_labels *from,
-                                 const char *const *names, size_t count,
+                                 const bool *removed, const char *const *names, size_t count,
                                  const char *const *sentences, size_t sentence_count,
                                  struct engine_labels **out, struct fail *why)
 {
@@ -187,9 +269,7 @@ static enum status labels_create(const struct label_maker *maker, const struct e
     if (!status)
         status = labels_take_names(names, count, &taken, why);
     if (!status)
-        status = labels_check_distinct(taken, count, from, why);
-    if (!status)
-        status = labels_build(labels, maker, from, (const char *const *)taken, count, why);
+        status = labels_build(labels, maker, from, removed, (const char *const *)taken, count, why);
     labels_free_texts(taken, count);
     if (status)
         engine_labels_release(labels);
@@ -202,20 +282,16 @@ enum status labels_compile(const struct label_maker *maker, const char *const *n
                            const char *const *sentences, size_t sentence_count,
                            struct engine_labels **out, struct fail *why)
 {
-    if (count == 0)
-        return status_fail(why, STATUS_INVALID, "there are no labels");
-    return labels_create(maker, NULL, names, count,
+    return labels_create(maker, NULL, NULL, names, count,
                          sentence_count ? sentences : &engine_default_sentence,
                          sentence_count ? sentence_count : 1, out, why);
 }
 
-enum status labels_extend(const struct label_maker *maker, const struct engine_labels *from,
-                          const char *const *names, size_t count, struct engine_labels **out,
-                          struct fail *why)
+enum status labels_revise(const struct label_maker *maker, const struct engine_labels *from,
+                          const bool *removed, const char *const *names, size_t count,
+                          struct engine_labels **out, struct fail *why)
 {
-    if (count == 0)
-        return status_fail(why, STATUS_INVALID, "there are no labels to add");
-    return labels_create(maker, from, names, count, (const char *const *)from->sentences,
+    return labels_create(maker, from, removed, names, count, (const char *const *)from->sentences,
                          from->sentence_count, out, why);
 }
 
@@ -229,6 +305,8 @@ enum status labels_check_room(const struct engine_labels *labels, size_t slots, 
         for (size_t sentence = 0; sentence < chunk->sentences; sentence++) {
             const struct trie *trie = chunk->tries[sentence];
             for (size_t slot = 0; slot < chunk->count; slot++) {
+                if (labels->parts[i].members[slot] == LABELS_NOBODY)
+                    continue;
                 size_t leaf = trie->nodes - trie->leaves + trie->leaf_of_text[slot];
                 if (1 + slots + trie->depths[leaf] + 1 > context)
                     return status_fail(why, STATUS_LIMIT,

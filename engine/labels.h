@@ -7,11 +7,15 @@
 #define ENGINE_LABELS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "engine/base/status.h"
 #include "engine/label_chunk.h"
+
+/* The member of a slot whose label was removed from this set; the chunk has it still. */
+#define LABELS_NOBODY UINT32_MAX
 
 struct labels_place {
     uint32_t part, slot;
@@ -33,10 +37,10 @@ enum status labels_compile(const struct label_maker *maker, const char *const *n
                            const char *const *sentences, size_t sentence_count,
                            struct engine_labels **out, struct fail *why);
 
-/* As engine_labels_extend. */
-enum status labels_extend(const struct label_maker *maker, const struct engine_labels *from,
-                          const char *const *names, size_t count, struct engine_labels **out,
-                          struct fail *why);
+/* As engine_labels_revise. */
+enum status labels_revise(const struct label_maker *maker, const struct engine_labels *from,
+                          const bool *removed, const char *const *names, size_t count,
+                          struct engine_labels **out, struct fail *why);
 
 /* STATUS_INVALID unless the sentence has exactly one "{}". */
 enum status labels_check_sentence(const char *sentence, struct fail *why);

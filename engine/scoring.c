@@ -27,7 +27,8 @@ static void scoring_scatter(const struct engine *engine, const struct label_part
     classify_cosines(engine->text.kernels, features, part->chunk->count,
                      engine->model->geometry.joint_width, image_features, scratch);
     for (size_t slot = 0; slot < part->chunk->count; slot++)
-        out_cosines[part->members[slot]] = scratch[slot];
+        if (part->members[slot] != LABELS_NOBODY)
+            out_cosines[part->members[slot]] = scratch[slot];
 }
 
 void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
@@ -43,7 +44,8 @@ void engine_cosines(const struct engine *engine, const struct engine_labels *lab
             classify_cosines(engine->text.kernels, part->chunk->features + done * joint, count,
                              joint, image_features, scratch);
             for (size_t k = 0; k < count; k++)
-                out_cosines[part->members[done + k]] = scratch[k];
+                if (part->members[done + k] != LABELS_NOBODY)
+                    out_cosines[part->members[done + k]] = scratch[k];
         }
     }
 }

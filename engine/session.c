@@ -236,10 +236,10 @@ enum status engine_labels_compile(struct engine_session *session, const char *co
     return labels_compile(&maker, names, count, sentences, sentence_count, out, why);
 }
 
-enum status engine_labels_extend(struct engine_session *session, const struct engine_labels *from,
-                                 const char *const *names, size_t count, struct engine_labels **out,
-                                 struct fail *why)
+enum status engine_labels_revise(struct engine_session *session, const struct engine_labels *from,
+                                 const bool *removed, const char *const *names, size_t count,
+                                 struct engine_labels **out, struct fail *why)
 {
     const struct label_maker maker = session_label_maker(session);
-    return labels_extend(&maker, from, names, count, out, why);
+    return labels_revise(&maker, from, removed, names, count, out, why);
 }

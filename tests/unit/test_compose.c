@@ -278,8 +278,8 @@ static void check_added_label(const struct prompted_case *of)
     float *before = prompted_score(&prompted, prompted.labels, 0);
     struct engine_composition_cache_figures known, after;
     engine_composition_cache_figures(prompted.engine, &known);
-    unit_assert_ok(engine_labels_extend(prompted.session, prompted.labels, added, 2, &more, &why),
-                   why);
+    unit_assert_ok(
+        engine_labels_revise(prompted.session, prompted.labels, NULL, added, 2, &more, &why), why);
     float *extended = prompted_score(&prompted, more, 0);
     engine_composition_cache_figures(prompted.engine, &after);
     assert_int_equal(after.misses - known.misses, known.misses); /* the new chunk, each time */

@@ -189,7 +189,7 @@ static void test_an_extension_costs_the_new_labels(void **state)
     unit_assert_ok(labels_compile(&maker, names, MANY, sentences, 2, &labels, &why), why);
     forget(&recorder);
     recorder.encoded = 0;
-    unit_assert_ok(labels_extend(&maker, labels, added, 2, &more, &why), why);
+    unit_assert_ok(labels_revise(&maker, labels, NULL, added, 2, &more, &why), why);
     assert_int_equal(recorder.count, 4); /* two labels in the two sentences of the set */
     assert_int_equal(recorder.encoded, 2);
     assert_int_equal(engine_labels_count(more), MANY + 2);
@@ -201,12 +201,60 @@ static void test_an_extension_costs_the_new_labels(void **state)
     engine_labels_release(labels);
     assert_string_equal(engine_labels_name(more, 7), "l7");
     struct engine_labels *refused = NULL;
-    unit_assert_fails(labels_extend(&maker, more, again, 2, &refused, &why), STATUS_INVALID, why,
-                      "\"l7\" is there more than once");
-    unit_assert_fails(labels_extend(&maker, more, again, 0, &refused, &why), STATUS_INVALID, why,
-                      "no labels");
+    unit_assert_fails(labels_revise(&maker, more, NULL, again, 2, &refused, &why), STATUS_INVALID,
+                      why, "\"l7\" is there more than once");
     assert_null(refused);
     engine_labels_release(more);
+    forget(&recorder);
+}
+
+/* What is left keeps its order and its features; a chunk that is mostly gone is compiled anew. */
+static void test_a_revision(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct recorder recorder = {0};
+    struct engine_labels *labels, *less, *none = NULL;
+    const struct label_maker maker = maker_of(&recorder);
+    static char text[MANY][8];
+    static bool removed[MANY], all[MANY];
+    const char *names[MANY], *added[] = {"new", "l10"}, *left[MANY];
+    size_t count = 0, sparse = 0;
+    number_names(text, names);
+    unit_assert_ok(labels_compile(&maker, names, MANY, NULL, 0, &labels, &why), why);
+    const struct label_chunk *first = labels->parts[0].chunk;
+    for (size_t slot = 0; slot < first->count; slot++) /* most of one chunk, a few of the others */
+        removed[labels->parts[0].members[slot]] = slot % 4 != 0;
+    for (size_t i = 0; i < MANY; i += 10)
+        removed[i] = true;
+    for (size_t i = 0; i < MANY; i++)
+        if (!removed[i])
+            left[count++] = names[i];
+    for (size_t slot = 0; slot < first->count; slot++)
+        sparse += !removed[labels->parts[0].members[slot]];
+    assert_true(removed[10] && sparse > 0);
+    recorder.encoded = 0;
+    unit_assert_ok(labels_revise(&maker, labels, removed, added, 2, &less, &why), why);
+    assert_int_equal(recorder.encoded, sparse + 2);
+    assert_int_equal(engine_labels_count(less), count + 2);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(engine_labels_name(less, i), left[i]);
+        size_t bytes = strlen("a photo of a .") + strlen(left[i]);
+        assert_true(engine_labels_feature(less, i)[bytes % WIDTH] == 1);
+    }
+    assert_string_equal(engine_labels_name(less, count), "new");
+    assert_string_equal(engine_labels_name(less, count + 1), "l10");
+    assert_int_equal(engine_labels_count(labels), MANY);
+    for (size_t i = 0; i < MANY; i++)
+        all[i] = true;
+    unit_assert_fails(labels_revise(&maker, labels, all, NULL, 0, &none, &why), STATUS_INVALID, why,
+                      "no labels");
+    unit_assert_fails(labels_revise(&maker, labels, NULL, added, 2, &none, &why), STATUS_INVALID,
+                      why, "\"l10\" is there more than once");
+    assert_null(none);
+    engine_labels_release(labels);
+    assert_string_equal(engine_labels_name(less, 0), left[0]);
+    engine_labels_release(less);
     forget(&recorder);
 }
 
@@ -260,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_many_labels),
         cmocka_unit_test(test_order_of_the_list_does_not_matter),
         cmocka_unit_test(test_an_extension_costs_the_new_labels),
+        cmocka_unit_test(test_a_revision),
         cmocka_unit_test(test_room_for_prompts),
         cmocka_unit_test(test_refused),
     };

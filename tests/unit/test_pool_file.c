@@ -327,8 +327,8 @@ static void test_texts(void **state)
     (void)state;
 #define DIGITS "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde" /* 63 */
     static const char *const sentences[] = {"", "no place", "{ }", "{} or {}", "{}{}", "}{"};
-    static const char *const fingerprints[] = {"",         DIGITS,     DIGITS "fx", DIGITS "F",
-                                               DIGITS "g", DIGITS " ", "0x" DIGITS, "none"};
+    static const char *const fingerprints[] = {"",         DIGITS,     DIGITS "fx",   DIGITS "F",
+                                               DIGITS "g", DIGITS " ", ("0x" DIGITS), "none"};
     struct pool_parts parts;
     char name[POOL_FILE_MAX_NAME + 2] = {0};
     pool_parts_open(&parts, "deep_vision", "plain");
