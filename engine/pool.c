@@ -102,6 +102,20 @@ static enum status pool_make_unit_keys(struct engine_pool *pool, struct fail *wh
     return STATUS_OK;
 }
 
+/* Finite prompts can still overflow on their way through the norm. */
+static enum status pool_check_table(const struct engine_pool *pool, size_t block, size_t row,
+                                    size_t count, struct fail *why)
+{
+    size_t width = pool->file.width, floats = count * 2 * width;
+    const float *at = pool->keys_values + (block - 1) * pool->layer_floats + row * 2 * width;
+    for (size_t i = 0; i < floats; i++)
+        if (!isfinite(at[i]))
+            return status_fail(why, STATUS_INVALID,
+                               "tensor pool.values: prompt %zu overflows in text block %zu",
+                               (row + i / (2 * width)) / pool->file.tokens, block + 1);
+    return STATUS_OK;
+}
+
 /* Keys and values of rows [count, width] before a block, into out [count, 2, width]. scratch:
  * [count, 4 width]. */
 static void pool_project(const struct block_setting *text, const struct clip_model_block *block,
@@ -130,15 +144,17 @@ static enum status pool_make_table(struct engine_pool *pool, const struct block_
         return status_fail(why, STATUS_NO_MEMORY,
                            "no memory for the keys and values of %zu prompts", file->prompts);
     }
-    for (size_t block = 1; block < file->depth; block++)
-        for (size_t row = 0; row < rows; row += POOL_ROWS_A_STEP) {
+    enum status status = STATUS_OK;
+    for (size_t block = 1; block < file->depth && !status; block++)
+        for (size_t row = 0; row < rows && !status; row += POOL_ROWS_A_STEP) {
             size_t count = rows - row < POOL_ROWS_A_STEP ? rows - row : POOL_ROWS_A_STEP;
             pool_project(text, &model->text_blocks[block], pool_value(pool, block, 0) + row * width,
                          count, scratch,
                          pool->keys_values + (block - 1) * pool->layer_floats + row * 2 * width);
+            status = pool_check_table(pool, block, row, count, why);
         }
     free(scratch);
-    return STATUS_OK;
+    return status;
 }
 
 enum status pool_create(const struct block_setting *text, const struct clip_model *model,

@@ -106,7 +106,8 @@ static enum status pool_file_read_logit_scale(struct pool_file *file, struct fai
         return STATUS_OK;
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end || !(fabs(value) <= pool_file_logit_scale_limit))
+    if (end == text || *end || strspn(text, "0123456789+-.eE") != strlen(text) ||
+        !(fabs(value) <= pool_file_logit_scale_limit))
         return status_fail(why, STATUS_INVALID,
                            "metadata \"logit_scale\" is \"%.40s\"; must be a number from -%g to %g "
                            "(the natural logarithm of the scale)",

@@ -5,7 +5,8 @@
  *     query_mean   [text blocks, query width]              taken off every unit query
  * and metadata, all of it text: format, clusters, per_cluster, depth, pos0, sentence,
  * cluster_space, query_space, retrieval; optionally name, model, model_fingerprint, logit_scale
- * (the natural logarithm of the scale, as in CLIP checkpoints), training. Unknown keys are kept.
+ * (the natural logarithm of the scale, as in CLIP checkpoints), training. Unknown keys are kept,
+ * other tensors are passed over.
  *
  * Checked here: all that can be said without a model. Whether a pool fits a model: pool.h.
  * A struct pool_file owns its arrays; one thread at a time until it is only read.

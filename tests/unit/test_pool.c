@@ -485,15 +485,36 @@ static void test_depth(void **state)
     engine_close(engine);
 }
 
+/* Finite in the file, but not on its way through a norm. */
+static void test_prompts_that_overflow(void **state)
+{
+    (void)state;
+    struct pool_parts parts;
+    struct engine *engine = open_model("even");
+    pool_parts_open(&parts, "even", "plain");
+    for (size_t i = 0; i < engine_info(engine)->text.width; i++) /* whose sum is infinite */
+        pool_parts_put(&parts.values, i, 3e38f);
+    expect_refused(engine, &parts, "pool.values: prompt 0 overflows in text block 2");
+    pool_parts_close(&parts);
+    engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_pools),           cmocka_unit_test(test_name_and_scale),
-        cmocka_unit_test(test_references),          cmocka_unit_test(test_foreign_pools),
-        cmocka_unit_test(test_query_width),         cmocka_unit_test(test_clusters_and_patches),
-        cmocka_unit_test(test_room_in_the_context), cmocka_unit_test(test_table_that_is_too_large),
-        cmocka_unit_test(test_fingerprint),         cmocka_unit_test(test_keys_and_values),
-        cmocka_unit_test(test_keys_of_any_length),  cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_own_pools),
+        cmocka_unit_test(test_name_and_scale),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_foreign_pools),
+        cmocka_unit_test(test_query_width),
+        cmocka_unit_test(test_clusters_and_patches),
+        cmocka_unit_test(test_room_in_the_context),
+        cmocka_unit_test(test_table_that_is_too_large),
+        cmocka_unit_test(test_fingerprint),
+        cmocka_unit_test(test_keys_and_values),
+        cmocka_unit_test(test_keys_of_any_length),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_prompts_that_overflow),
     };
     return cmocka_run_group_tests_name("pool", tests, make_folder, remove_folder);
 }

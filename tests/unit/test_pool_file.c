@@ -356,9 +356,9 @@ static void test_texts(void **state)
 static void test_logit_scale(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"",   "nan",       "NAN(1)", "inf",   "-infinity",
-                                        "11", "10.000001", "-10.5",  "1e400", "text",
-                                        "1x", "1 ",        "1,5",    "--1"};
+    static const char *const wrong[] = {"",          "nan",   "NAN(1)", "inf",  "-infinity", "11",
+                                        "10.000001", "-10.5", "1e400",  "text", "1x",        "1 ",
+                                        " 1",        "0x1p1", "1,5",    "--1"};
     static const char *const good[] = {"0", "-0", "4.6052", "10", "-10", "1e-400", "3.25"};
     struct pool_parts parts;
     pool_parts_open(&parts, "deep_vision", "plain");
