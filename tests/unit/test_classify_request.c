@@ -127,6 +127,16 @@ static void test_fields_as_text(void **state)
     assert_int_equal(request.top_k, 12);
     unit_assert_ok(classify_request_set(&request, "threshold", "0.25", 4, &why), why);
     unit_assert_near(request.threshold, 0.25, 0);
+    unit_assert_ok(classify_request_set(&request, "pool", "birds", 5, &why), why);
+    assert_string_equal(request.pool, "birds");
+    unit_assert_fails(classify_request_set(&request, "explain", "maybe", 5, &why), STATUS_INVALID,
+                      why, "true or false");
+    unit_assert_ok(classify_request_set(&request, "explain", "1", 1, &why), why);
+    assert_true(request.explain);
+    unit_assert_fails(classify_request_set(&request, "shortlist", "-1", 2, &why), STATUS_INVALID,
+                      why, "at least 0");
+    unit_assert_ok(classify_request_set(&request, "shortlist", "20", 2, &why), why);
+    assert_int_equal(request.shortlist, 20);
     static const struct {
         const char *name, *value, *part;
     } wrong[] = {
@@ -134,7 +144,9 @@ static void test_fields_as_text(void **state)
         {"timeout_ms", "0", "1 to 1000"}, {"timeout_ms", "1001", "1 to 1000"},
         {"timeout_ms", "", "1 to 1000"},  {"timeout_ms", "1e2", "1 to 1000"},
         {"labels", "", "blank"},          {"labels", "\xff", "UTF-8"},
-        {"sentence", " ", "blank"},       {"pool", "x", "unknown field \"pool\""},
+        {"sentence", " ", "blank"},       {"colour", "x", "unknown field \"colour\""},
+        {"pool", "x", "twice"},           {"explain", "true", "twice"},
+        {"shortlist", "1", "twice"},
     };
     for (size_t i = 0; i < UNIT_COUNT(wrong); i++)
         unit_assert_fails(classify_request_set(&request, wrong[i].name, wrong[i].value,
