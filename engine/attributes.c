@@ -5,14 +5,6 @@
 
 #include "engine/cluster.h"
 
-enum { ATTRIBUTES_ALIGNMENT = 16 /* floats */ };
-
-static size_t attributes_rounded(size_t bytes)
-{
-    size_t step = ATTRIBUTES_ALIGNMENT * sizeof(float);
-    return (bytes + step - 1) / step * ATTRIBUTES_ALIGNMENT;
-}
-
 /* What patch rows are compared by. */
 static size_t attributes_compared_width(const struct clip_model *model,
                                         const struct engine_pool *pool)
@@ -21,49 +13,67 @@ static size_t attributes_compared_width(const struct clip_model *model,
                                                           : model->geometry.vision.width;
 }
 
-/* One list of the parts for both: how much there is, and where each part lies. */
-static size_t attributes_lay_out(struct attributes_scratch *scratch, const struct clip_model *model,
-                                 const struct engine_pool *pool, float *floats)
+static size_t attributes_floats_of(size_t count, size_t bytes)
 {
-    const struct pool_file *file = &pool->file;
-    size_t patches = model->geometry.patches, width = model->geometry.vision.width;
-    size_t compared = attributes_compared_width(model, pool);
-    const struct {
-        void **part;
-        size_t bytes;
-    } parts[] = {
-        {(void **)&scratch->rows, patches * compared * sizeof(float)},
-        {(void **)&scratch->normed, patches * width * sizeof(float)},
-        {(void **)&scratch->clustering,
-         cluster_scratch_floats(patches, compared, file->clusters) * sizeof(float)},
-        {(void **)&scratch->means, file->depth * file->clusters * width * sizeof(float)},
-        {(void **)&scratch->embedded,
-         file->depth * file->clusters * file->query_width * sizeof(float)},
-        {(void **)&scratch->queries, file->clusters * file->query_width * sizeof(double)},
-        {(void **)&scratch->similarities, file->clusters * file->prompts * sizeof(double)},
-        {(void **)&scratch->retrieve.taken_by, file->prompts * sizeof(uint16_t)},
-        {(void **)&scratch->retrieve.favourite, file->clusters * sizeof(uint16_t)},
-        {(void **)&scratch->retrieve.wants, file->clusters * sizeof(uint16_t)},
-    };
-    size_t used = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (floats)
-            *parts[i].part = floats + used;
-        used += attributes_rounded(parts[i].bytes);
-    }
-    return used;
+    return (count * bytes + sizeof(float) - 1) / sizeof(float);
 }
 
-size_t attributes_scratch_floats(const struct clip_model *model, const struct engine_pool *pool)
+/* How many floats each array of the scratch takes, in the order of its members. */
+enum { ATTRIBUTES_ARRAYS = 7 };
+
+static void attributes_sizes(const struct clip_model *model, const struct engine_pool *pool,
+                             size_t sizes[ATTRIBUTES_ARRAYS])
 {
-    struct attributes_scratch unused;
-    return attributes_lay_out(&unused, model, pool, NULL);
+    const struct pool_file *file = &pool->file;
+    size_t rows = file->depth * file->clusters;
+    sizes[0] = rows * model->geometry.vision.width;
+    sizes[1] = rows * file->query_width;
+    sizes[2] = attributes_floats_of(file->clusters * file->query_width, sizeof(double));
+    sizes[3] = attributes_floats_of(file->clusters * file->prompts, sizeof(double));
+    sizes[4] = attributes_floats_of(file->prompts, sizeof(uint16_t));
+    sizes[5] = attributes_floats_of(file->clusters, sizeof(uint16_t));
+    sizes[6] = sizes[5];
+}
+
+size_t attributes_scratch_bytes(const struct clip_model *model, const struct engine_pool *pool)
+{
+    size_t sizes[ATTRIBUTES_ARRAYS], bytes = 0;
+    attributes_sizes(model, pool, sizes);
+    for (size_t i = 0; i < ATTRIBUTES_ARRAYS; i++)
+        bytes += arena_floats_bytes(sizes[i]);
+    return bytes;
 }
 
 void attributes_scratch_take(struct attributes_scratch *scratch, const struct clip_model *model,
-                             const struct engine_pool *pool, float *floats)
+                             const struct engine_pool *pool, struct arena *arena)
 {
-    attributes_lay_out(scratch, model, pool, floats);
+    size_t sizes[ATTRIBUTES_ARRAYS];
+    attributes_sizes(model, pool, sizes);
+    scratch->means = arena_floats(arena, sizes[0]);
+    scratch->embedded = arena_floats(arena, sizes[1]);
+    scratch->queries = (void *)arena_floats(arena, sizes[2]);
+    scratch->similarities = (void *)arena_floats(arena, sizes[3]);
+    scratch->retrieve.taken_by = (void *)arena_floats(arena, sizes[4]);
+    scratch->retrieve.favourite = (void *)arena_floats(arena, sizes[5]);
+    scratch->retrieve.wants = (void *)arena_floats(arena, sizes[6]);
+}
+
+size_t attributes_lane_bytes(const struct clip_model *model, const struct engine_pool *pool)
+{
+    size_t patches = model->geometry.patches, compared = attributes_compared_width(model, pool);
+    return arena_floats_bytes(patches * compared) +
+           arena_floats_bytes(patches * model->geometry.vision.width) +
+           arena_floats_bytes(cluster_scratch_floats(patches, compared, pool->file.clusters));
+}
+
+void attributes_lane_take(struct attributes_lane *lane, const struct clip_model *model,
+                          const struct engine_pool *pool, struct arena *arena)
+{
+    size_t patches = model->geometry.patches, compared = attributes_compared_width(model, pool);
+    lane->rows = arena_floats(arena, patches * compared);
+    lane->normed = arena_floats(arena, patches * model->geometry.vision.width);
+    lane->clustering =
+        arena_floats(arena, cluster_scratch_floats(patches, compared, pool->file.clusters));
 }
 
 size_t attributes_vision_block(const struct clip_model_geometry *geometry, size_t layer)
@@ -82,25 +92,24 @@ static void attributes_norm(const struct block_setting *vision, const struct cli
 /* The unit rows that are clustered. */
 static void attributes_compare_rows(const struct block_setting *vision,
                                     const struct clip_model *model, const struct engine_pool *pool,
-                                    const float *patches, const struct attributes_scratch *scratch)
+                                    const float *patches, const struct attributes_lane *lane)
 {
     size_t count = model->geometry.patches, width = model->geometry.vision.width;
     size_t compared = attributes_compared_width(model, pool);
     switch (pool->file.cluster_space) {
     case POOL_CLUSTER_RAW:
-        memcpy(scratch->rows, patches, count * width * sizeof(float));
+        memcpy(lane->rows, patches, count * width * sizeof(float));
         break;
     case POOL_CLUSTER_LN:
-        attributes_norm(vision, model, patches, count, scratch->rows);
+        attributes_norm(vision, model, patches, count, lane->rows);
         break;
     case POOL_CLUSTER_JOINT:
-        attributes_norm(vision, model, patches, count, scratch->normed);
-        gemm_multiply(model->vision_projection, scratch->normed, width, count, scratch->rows,
-                      compared);
+        attributes_norm(vision, model, patches, count, lane->normed);
+        gemm_multiply(model->vision_projection, lane->normed, width, count, lane->rows, compared);
         break;
     }
     for (size_t row = 0; row < count; row++)
-        kernels_make_unit(vision->kernels, scratch->rows + row * compared, compared);
+        kernels_make_unit(vision->kernels, lane->rows + row * compared, compared);
 }
 
 /* means [clusters, width] of the rows of each cluster. */
@@ -121,7 +130,7 @@ static void attributes_average(const struct kernels *kernels, const float *rows,
 }
 
 void attributes_cluster(const struct block_setting *vision, const struct clip_model *model,
-                        size_t layer, const float *patches,
+                        size_t layer, const float *patches, const struct attributes_lane *lane,
                         const struct attributes_scratch *scratch,
                         struct engine_composition *composition)
 {
@@ -129,9 +138,9 @@ void attributes_cluster(const struct block_setting *vision, const struct clip_mo
     size_t count = model->geometry.patches, width = model->geometry.vision.width;
     size_t clusters = pool->file.clusters;
     uint16_t *assignment = composition->assignment + layer * count;
-    attributes_compare_rows(vision, model, pool, patches, scratch);
-    cluster_rows(vision->kernels, scratch->rows, count, attributes_compared_width(model, pool),
-                 clusters, CLUSTER_MAX_ROUNDS, scratch->clustering, assignment);
+    attributes_compare_rows(vision, model, pool, patches, lane);
+    cluster_rows(vision->kernels, lane->rows, count, attributes_compared_width(model, pool),
+                 clusters, CLUSTER_MAX_ROUNDS, lane->clustering, assignment);
     attributes_average(vision->kernels, patches, count, width, assignment, clusters,
                        scratch->means + layer * clusters * width);
 }

@@ -21,10 +21,14 @@
 #include "engine/pool.h"
 #include "engine/retrieve.h"
 
+/* For clustering the rows of one block. */
+struct attributes_lane {
+    float *rows;       /* [patches, width that is compared] */
+    float *normed;     /* [patches, vision width] */
+    float *clustering; /* of cluster_rows */
+};
+
 struct attributes_scratch {
-    float *rows;          /* [patches, width that is compared] */
-    float *normed;        /* [patches, vision width] */
-    float *clustering;    /* of cluster_rows */
     float *means;         /* [layers, clusters, vision width] */
     float *embedded;      /* [layers, clusters, query width] */
     double *queries;      /* [clusters, query width] */
@@ -32,11 +36,13 @@ struct attributes_scratch {
     struct retrieve_scratch retrieve;
 };
 
-/* Floats for one picture under the pool, a multiple of 16, and their use; floats is aligned to 64
- * bytes. */
-size_t attributes_scratch_floats(const struct clip_model *model, const struct engine_pool *pool);
+/* Bytes of arena for one picture under the pool, and for a lane of it. */
+size_t attributes_scratch_bytes(const struct clip_model *model, const struct engine_pool *pool);
+size_t attributes_lane_bytes(const struct clip_model *model, const struct engine_pool *pool);
 void attributes_scratch_take(struct attributes_scratch *scratch, const struct clip_model *model,
-                             const struct engine_pool *pool, float *floats);
+                             const struct engine_pool *pool, struct arena *arena);
+void attributes_lane_take(struct attributes_lane *lane, const struct clip_model *model,
+                          const struct engine_pool *pool, struct arena *arena);
 
 /* The vision block whose patch rows text block `layer` reads: 0 to the number of vision blocks. */
 size_t attributes_vision_block(const struct clip_model_geometry *geometry, size_t layer);
@@ -44,7 +50,7 @@ size_t attributes_vision_block(const struct clip_model_geometry *geometry, size_
 /* First for every layer of the composition, with the patch rows [patches, vision width] of its
  * vision block: fills its assignment. vision: the setting of the vision tower. */
 void attributes_cluster(const struct block_setting *vision, const struct clip_model *model,
-                        size_t layer, const float *patches,
+                        size_t layer, const float *patches, const struct attributes_lane *lane,
                         const struct attributes_scratch *scratch,
                         struct engine_composition *composition);
 

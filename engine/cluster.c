@@ -8,7 +8,7 @@ struct cluster_run {
     const float *rows;
     size_t count, width, clusters;
     float *centres;    /* [clusters, width] */
-    float *similarity; /* [count, clusters]; while centres are chosen, [count] */
+    float *similarity; /* of a row to the centres, or of a centre to the rows */
     float *own;        /* [count]: of each row to its own (or so far nearest) centre */
     uint32_t *sizes;   /* [clusters] */
     uint32_t *changed; /* [clusters]: whether rows came or went since its centre was made */
@@ -23,7 +23,7 @@ static size_t cluster_floats_of(size_t count, size_t bytes)
 
 size_t cluster_scratch_floats(size_t count, size_t width, size_t clusters)
 {
-    return clusters * width + count * clusters + count +
+    return clusters * width + (count > clusters ? count : clusters) + count +
            2 * cluster_floats_of(clusters, sizeof(uint32_t)) +
            cluster_floats_of(count, sizeof(uint16_t));
 }
@@ -74,7 +74,7 @@ static void cluster_assign(struct cluster_run *run)
 {
     memset(run->sizes, 0, run->clusters * sizeof *run->sizes);
     for (size_t row = 0; row < run->count; row++) {
-        float *similarity = run->similarity + row * run->clusters;
+        float *similarity = run->similarity;
         run->kernels->dot_rows(run->rows + row * run->width, run->centres, run->width,
                                run->clusters, run->width, similarity);
         size_t best = cluster_largest(similarity, run->clusters);
@@ -154,7 +154,7 @@ void cluster_rows(const struct kernels *kernels, const float *rows, size_t count
                               .assignment = out_assignment};
     run.centres = scratch;
     run.similarity = run.centres + clusters * width;
-    run.own = run.similarity + count * clusters;
+    run.own = run.similarity + (count > clusters ? count : clusters);
     run.sizes = (uint32_t *)(run.own + count);
     run.changed = run.sizes + clusters;
     run.before = (uint16_t *)(run.changed + clusters);

@@ -1,13 +1,12 @@
 /*
  * Spherical k-means of unit rows, without any chance in it: the same rows give the same clusters.
  *
- *   first centre   the row nearest to the mean of all; each further one the row whose nearest
- *                  centre so far is farthest (ties: the lowest row)
- *   a round        every row goes to its nearest centre (ties: the lowest cluster); an empty
- * cluster takes, from clusters of more than one row, the row that is farthest from its own centre
- * (ties: the lowest row); then a centre becomes the unit sum of its rows end            when a
- * round changes nothing, or after CLUSTER_MAX_ROUNDS numbering      clusters in order of their
- * lowest row
+ * The first centre is the row nearest to the mean of all, each further one the row whose nearest
+ * centre so far is farthest. In a round every row goes to its nearest centre; then an empty cluster
+ * takes, from clusters of more than one row, the row that is farthest from its own centre; then
+ * each centre becomes the unit sum of its rows. It ends when a round changes nothing, or after
+ * CLUSTER_MAX_ROUNDS. Ties go to the lowest row, or cluster. At last the clusters are numbered in
+ * order of their lowest rows.
  *
  * Nearness is the dot product. k-means is what summaries of the paper name; these details are a
  * reconstruction. Pure functions; any thread.

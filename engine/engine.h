@@ -77,7 +77,8 @@ size_t engine_cores(void);
 
 struct engine_session;
 
-/* Scratch for up to max_images pictures a call. Allocates all it will ever need. */
+/* Scratch for up to max_images pictures a call. Allocates all it will ever need, but for that of
+ * compositions, which grows with the pools that it meets. */
 enum status engine_session_create(struct engine *engine, size_t max_images,
                                   struct engine_session **out, struct fail *why);
 void engine_session_destroy(struct engine_session *session);
@@ -152,8 +153,8 @@ const struct engine_pool_info *engine_pool_file_info(const struct engine_pool_fi
 enum { ENGINE_MAX_COMPARED_KEYS = 2048 };
 
 /* Of the cosines between different keys of a group, of which the first ENGINE_MAX_COMPARED_KEYS are
- * compared: prompts whose keys are near to each other are hard to tell apart. All 0 in a group of
- * one. */
+ * compared: prompts whose keys are near to each other are hard to tell apart. The cosines are 0 in
+ * a group of one. */
 struct engine_pool_key_figures {
     double least, mean, greatest;
     size_t nearest[2];                /* the prompts whose cosine is greatest */
@@ -272,8 +273,9 @@ enum status engine_labels_compile(struct engine_session *session, const char *co
                                   struct engine_labels **out, struct fail *why);
 /* A new set of the same sentences: the labels of `from` without those that removed [labels of from]
  * marks (NULL: none), in their order, and behind them names [count], as above and distinct from the
- * others too. At the price of the new labels, and of some old ones where most of their neighbours
- * were removed. STATUS_INVALID if nothing would be left. */
+ * others too. At the price of the new labels; and of some old ones where most of their neighbours
+ * were removed, or once in a while when many small additions are put together, after which their
+ * features may differ in the last digits. STATUS_INVALID if nothing would be left. */
 enum status engine_labels_revise(struct engine_session *session, const struct engine_labels *from,
                                  const bool *removed, const char *const *names, size_t count,
                                  struct engine_labels **out, struct fail *why);
@@ -282,6 +284,8 @@ void engine_labels_release(struct engine_labels *labels); /* NULL is allowed */
 
 size_t engine_labels_count(const struct engine_labels *labels);
 const char *engine_labels_name(const struct engine_labels *labels, size_t index);
+size_t engine_labels_sentence_count(const struct engine_labels *labels);
+const char *engine_labels_sentence(const struct engine_labels *labels, size_t index);
 const float *engine_labels_feature(const struct engine_labels *labels, size_t index); /* [joint] */
 
 /* Memory that the set holds, shared or not. */
@@ -309,8 +313,9 @@ struct engine_scoring {
     size_t shortlist;
 };
 
-/* out_cosines [count, labels]. Labels are encoded once for each composition among the pictures,
- * unless the cache knows it. The same numbers whether it does or not. */
+/* out_cosines [count, labels]. Labels are encoded once for each composition among the pictures
+ * (with a shortlist, for each picture), unless the cache knows it. The same numbers whether it does
+ * or not. */
 enum status engine_score(struct engine_session *session, const struct engine_scoring *scoring,
                          float *out_cosines, struct fail *why);
 

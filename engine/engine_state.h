@@ -52,10 +52,12 @@ struct engine_session {
 /* STATUS_CANCELLED if the session's stop says so. */
 enum status engine_state_check_stop(const struct engine_session *session, struct fail *why);
 
-/* STATUS_INVALID if one of features [count, joint], of "what" number..., is not of unit length:
- * finite weights can still overflow on their way through a tower. */
+/* STATUS_INVALID if one of features [count, joint] is not of unit length: finite weights can still
+ * overflow on their way through a tower. The message names "what" by its name (names NULL: by its
+ * number from 1 on). */
 enum status engine_state_check_features(const struct engine *engine, const float *features,
-                                        size_t count, const char *what, struct fail *why);
+                                        size_t count, const char *what, char *const *names,
+                                        struct fail *why);
 
 /* Plain (pool NULL) or prompted features of a chunk, [chunk->count, joint], unit, by the session's
  * scratch; nothing is looked up or kept but rows. keep false: not even these. */

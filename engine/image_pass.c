@@ -16,7 +16,8 @@ struct image_pass {
     size_t count;
     struct engine_composition *const *compositions; /* [count], some may be NULL */
     size_t lanes;                                   /* blocks that are looked at together */
-    struct attributes_scratch *scratch;             /* [count, lanes] */
+    struct attributes_scratch *scratch;             /* [count] */
+    struct attributes_lane *lane_scratch;           /* [count, lanes] */
     size_t row_floats;                              /* [count, 1 + patches, vision width] */
     float *held;                                    /* [lanes - 1, row_floats] */
     size_t last;                                    /* block that anybody looks at */
@@ -46,7 +47,8 @@ static void image_pass_cluster_chunk(void *argument, size_t index)
     for (size_t layer = 0; composition && layer < composition->layers; layer++)
         if (attributes_vision_block(geometry, layer) == pass->blocks[lane])
             attributes_cluster(&engine->vision, engine->model, layer, patches,
-                               &pass->scratch[image * pass->lanes + lane], composition);
+                               &pass->lane_scratch[image * pass->lanes + lane],
+                               &pass->scratch[image], composition);
 }
 
 static bool image_pass_looks_at(const struct image_pass *pass, size_t block)
@@ -84,7 +86,7 @@ static void image_pass_choose_chunk(void *argument, size_t image)
 {
     const struct image_pass *pass = argument;
     if (pass->compositions[image])
-        attributes_choose(&pass->scratch[image * pass->lanes], pass->compositions[image]);
+        attributes_choose(&pass->scratch[image], pass->compositions[image]);
 }
 
 static void image_pass_choose(const struct image_pass *pass)
@@ -93,7 +95,7 @@ static void image_pass_choose(const struct image_pass *pass)
     uint64_t started_us = image_pass_now_us();
     for (size_t i = 0; i < pass->count; i++)
         if (pass->compositions[i])
-            attributes_embed(&engine->vision, engine->model, &pass->scratch[i * pass->lanes],
+            attributes_embed(&engine->vision, engine->model, &pass->scratch[i],
                              pass->compositions[i]);
     parallel_for(engine->team, pass->count, image_pass_choose_chunk, (void *)pass);
     pass->session->retrieve_us += image_pass_now_us() - started_us;
@@ -144,27 +146,29 @@ static enum status image_pass_take_scratch(struct image_pass *pass, struct fail 
     struct arena *arena = &pass->session->attributes;
     const struct clip_model *model = pass->session->engine->model;
     image_pass_choose_lanes(pass);
-    size_t structs = pass->count * pass->lanes * sizeof *pass->scratch / sizeof(float) + 1;
+    size_t structs = pass->count * sizeof *pass->scratch / sizeof(float) + 1;
+    size_t lane_structs =
+        pass->count * pass->lanes * sizeof *pass->lane_scratch / sizeof(float) + 1;
     size_t held = (pass->lanes - 1) * pass->row_floats;
-    size_t bytes = arena_floats_bytes(structs) + arena_floats_bytes(held);
+    size_t bytes =
+        arena_floats_bytes(structs) + arena_floats_bytes(lane_structs) + arena_floats_bytes(held);
     for (size_t i = 0; i < pass->count; i++)
         if (pass->compositions[i])
-            bytes +=
-                pass->lanes *
-                arena_floats_bytes(attributes_scratch_floats(model, pass->compositions[i]->pool));
+            bytes += attributes_scratch_bytes(model, pass->compositions[i]->pool) +
+                     pass->lanes * attributes_lane_bytes(model, pass->compositions[i]->pool);
     enum status status = image_pass_reserve(arena, bytes, why);
     if (status)
         return status;
     pass->scratch = (void *)arena_floats(arena, structs);
+    pass->lane_scratch = (void *)arena_floats(arena, lane_structs);
     pass->held = arena_floats(arena, held);
-    for (size_t i = 0; i < pass->count * pass->lanes; i++) {
-        const struct engine_composition *composition = pass->compositions[i / pass->lanes];
-        if (!composition)
+    for (size_t i = 0; i < pass->count; i++) {
+        if (!pass->compositions[i])
             continue;
-        attributes_scratch_take(
-            &pass->scratch[i], model, composition->pool,
-            arena_floats(arena, attributes_scratch_floats(model, composition->pool)));
-        pass->scratch[i].means = pass->scratch[i / pass->lanes * pass->lanes].means;
+        const struct engine_pool *pool = pass->compositions[i]->pool;
+        attributes_scratch_take(&pass->scratch[i], model, pool, arena);
+        for (size_t lane = 0; lane < pass->lanes; lane++)
+            attributes_lane_take(&pass->lane_scratch[i * pass->lanes + lane], model, pool, arena);
     }
     return STATUS_OK;
 }
@@ -197,7 +201,7 @@ enum status engine_compose_images(struct engine_session *session, const float *p
         .look = image_pass_look, .context = &pass, .last = pass.last};
     vision_forward(&engine->vision, engine->model, pixels, count, looks ? &watcher : NULL,
                    &session->arena, out_features);
-    status = engine_state_check_features(engine, out_features, count, "picture", why);
+    status = engine_state_check_features(engine, out_features, count, "picture", NULL, why);
     if (!status && looks)
         image_pass_choose(&pass);
     return status;

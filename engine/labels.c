@@ -9,7 +9,11 @@
 
 const char *const engine_default_sentence = "a photo of a {}.";
 
-enum { LABELS_SHOWN = 80 /* bytes of a name or sentence in a message */ };
+enum {
+    LABELS_SHOWN = 80,        /* bytes of a name or sentence in a message */
+    LABELS_MAX_SMALL = 32,    /* small chunks in a set, beyond which they become one */
+    LABELS_SMALL_FRACTION = 8 /* of what a chunk may hold: less is small */
+};
 
 /* ---- Names and sentences ---- */
 
@@ -175,17 +179,34 @@ static size_t labels_move_members(const struct labels_plan *plan, const struct l
     return left;
 }
 
+static bool labels_is_small(const struct label_chunk *chunk, const struct label_maker *maker)
+{
+    return chunk->tries[0]->nodes < maker->max_nodes / LABELS_SMALL_FRACTION;
+}
+
+/* Every revision may leave a small chunk, and each costs a pass of its own. */
+static bool labels_has_too_many_small(const struct engine_labels *from,
+                                      const struct label_maker *maker)
+{
+    size_t small = 0;
+    for (size_t i = 0; from && i < from->part_count; i++)
+        small += labels_is_small(from->parts[i].chunk, maker);
+    return small >= LABELS_MAX_SMALL;
+}
+
 /* Shares the chunks that are still wanted for the most part; what is left of others is compiled
  * anew. labels->parts has room for them all. */
 static enum status labels_share_parts(struct engine_labels *labels, struct labels_plan *plan,
-                                      struct fail *why)
+                                      const struct label_maker *maker, struct fail *why)
 {
+    bool merge = labels_has_too_many_small(plan->from, maker);
     for (size_t i = 0; plan->from && i < plan->from->part_count; i++) {
         const struct label_part *part = &plan->from->parts[i];
         uint32_t *members = mem_zeroed(part->chunk->count, sizeof *members);
         if (!members)
             return status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
-        if (2 * labels_move_members(plan, part, members) >= part->chunk->count) {
+        bool wanted = 2 * labels_move_members(plan, part, members) >= part->chunk->count;
+        if (wanted && !(merge && labels_is_small(part->chunk, maker))) {
             labels->parts[labels->part_count++] =
                 (struct label_part){label_chunk_acquire(part->chunk), members};
             continue;
@@ -246,7 +267,7 @@ static enum status labels_build(struct engine_labels *labels, const struct label
             status = status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
     }
     if (!status)
-        status = labels_share_parts(labels, &plan, why);
+        status = labels_share_parts(labels, &plan, maker, why);
     if (!status)
         status = labels_make_parts(labels, maker, &plan, why);
     labels->count = plan.count;
@@ -374,6 +395,16 @@ const char *engine_labels_name(const struct engine_labels *labels, size_t index)
 {
     struct labels_place place = labels->places[index];
     return labels->parts[place.part].chunk->names[place.slot];
+}
+
+size_t engine_labels_sentence_count(const struct engine_labels *labels)
+{
+    return labels->sentence_count;
+}
+
+const char *engine_labels_sentence(const struct engine_labels *labels, size_t index)
+{
+    return labels->sentences[index];
 }
 
 const float *engine_labels_feature(const struct engine_labels *labels, size_t index)

@@ -1,7 +1,7 @@
 /*
  * Blocks of floats that were computed once, by a key, within a budget of bytes: the least recently
- * used leave first. Any thread; the lock is held to look up, keep and drop, and while a block is
- * copied in, never while one is computed or read.
+ * used leave first. Any thread; the lock is held to look up, keep and drop, never while a block is
+ * computed, copied or read.
  */
 #ifndef ENGINE_MEMO_H
 #define ENGINE_MEMO_H

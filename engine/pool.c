@@ -11,7 +11,8 @@
 enum {
     POOL_ROWS_A_STEP = 256,
     POOL_MAX_TABLE_BYTES = 1 << 30,
-    POOL_SHORTEST_TEXT = 3 /* start of text, a token, end of text */
+    POOL_MAX_SIMILARITIES = 1 << 20, /* of the clusters of one layer: scratch for every picture */
+    POOL_SHORTEST_TEXT = 3           /* start of text, a token, end of text */
 };
 
 /* ---- Whether it fits the model ---- */
@@ -58,6 +59,10 @@ static enum status pool_check_room(const struct pool_file *file,
                            "the keys of %zu groups of %zu prompts, of width %zu, take more than %d "
                            "bytes",
                            file->groups, file->prompts, file->query_width, POOL_MAX_TABLE_BYTES);
+    if (file->clusters > POOL_MAX_SIMILARITIES / file->prompts)
+        return status_fail(why, STATUS_LIMIT,
+                           "metadata \"clusters\" times the %zu prompts of a group is more than %d",
+                           file->prompts, POOL_MAX_SIMILARITIES);
     if (!mem_multiply(file->prompts * file->tokens, file->depth * 2 * file->width, &table) ||
         table > POOL_MAX_TABLE_BYTES / sizeof(float))
         return status_fail(why, STATUS_LIMIT,
@@ -102,20 +107,6 @@ static enum status pool_make_unit_keys(struct engine_pool *pool, struct fail *wh
     return STATUS_OK;
 }
 
-/* Finite prompts can still overflow on their way through the norm. */
-static enum status pool_check_table(const struct engine_pool *pool, size_t block, size_t row,
-                                    size_t count, struct fail *why)
-{
-    size_t width = pool->file.width, floats = count * 2 * width;
-    const float *at = pool->keys_values + (block - 1) * pool->layer_floats + row * 2 * width;
-    for (size_t i = 0; i < floats; i++)
-        if (!isfinite(at[i]))
-            return status_fail(why, STATUS_INVALID,
-                               "tensor pool.values: prompt %zu overflows in text block %zu",
-                               (row + i / (2 * width)) / pool->file.tokens, block + 1);
-    return STATUS_OK;
-}
-
 /* Keys and values of rows [count, width] before a block, into out [count, 2, width]. scratch:
  * [count, 4 width]. */
 static void pool_project(const struct block_setting *text, const struct clip_model_block *block,
@@ -129,29 +120,43 @@ static void pool_project(const struct block_setting *text, const struct clip_mod
         memcpy(out + row * 2 * width, qkv + row * 3 * width + width, 2 * width * sizeof(float));
 }
 
+/* Finite prompts can still overflow on their way through a norm. keys_values [count, 2, width] of
+ * tokens from `row` on. */
+static enum status pool_check_finite(const struct pool_file *file, const float *keys_values,
+                                     size_t block, size_t row, size_t count, struct fail *why)
+{
+    size_t floats = count * 2 * file->width;
+    for (size_t i = 0; i < floats; i++)
+        if (!isfinite(keys_values[i]))
+            return status_fail(why, STATUS_INVALID,
+                               "tensor pool.values: prompt %zu overflows in text block %zu",
+                               (row + i / (2 * file->width)) / file->tokens, block + 1);
+    return STATUS_OK;
+}
+
+/* The first block's are computed to be looked at only: positions may be added to them. */
 static enum status pool_make_table(struct engine_pool *pool, const struct block_setting *text,
                                    const struct clip_model *model, struct fail *why)
 {
     const struct pool_file *file = &pool->file;
     size_t width = file->width, rows = file->prompts * file->tokens;
-    if (file->depth < 2)
-        return STATUS_OK;
     pool->layer_floats = rows * 2 * width;
-    pool->keys_values = mem_aligned((file->depth - 1) * pool->layer_floats, sizeof(float));
-    float *scratch = mem_aligned(POOL_ROWS_A_STEP * 4 * width, sizeof(float));
-    if (!pool->keys_values || !scratch) {
-        free(scratch);
-        return status_fail(why, STATUS_NO_MEMORY,
-                           "no memory for the keys and values of %zu prompts", file->prompts);
-    }
+    if (file->depth > 1)
+        pool->keys_values = mem_aligned((file->depth - 1) * pool->layer_floats, sizeof(float));
+    float *scratch = mem_aligned(POOL_ROWS_A_STEP * 6 * width, sizeof(float));
     enum status status = STATUS_OK;
-    for (size_t block = 1; block < file->depth && !status; block++)
+    if (!scratch || (file->depth > 1 && !pool->keys_values))
+        status = status_fail(why, STATUS_NO_MEMORY,
+                             "no memory for the keys and values of %zu prompts", file->prompts);
+    for (size_t block = 0; block < file->depth && !status; block++)
         for (size_t row = 0; row < rows && !status; row += POOL_ROWS_A_STEP) {
             size_t count = rows - row < POOL_ROWS_A_STEP ? rows - row : POOL_ROWS_A_STEP;
+            float *out =
+                block ? pool->keys_values + (block - 1) * pool->layer_floats + row * 2 * width
+                      : scratch + POOL_ROWS_A_STEP * 4 * width;
             pool_project(text, &model->text_blocks[block], pool_value(pool, block, 0) + row * width,
-                         count, scratch,
-                         pool->keys_values + (block - 1) * pool->layer_floats + row * 2 * width);
-            status = pool_check_table(pool, block, row, count, why);
+                         count, scratch, out);
+            status = pool_check_finite(file, out, block, row, count, why);
         }
     free(scratch);
     return status;

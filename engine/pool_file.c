@@ -230,6 +230,9 @@ static enum status pool_file_check_shapes(const struct pool_file *file,
         return status_fail(why, STATUS_LIMIT,
                            "tensor pool.values holds %zu prompts in a group; at most %d",
                            file->prompts, POOL_FILE_MAX_PROMPTS);
+    if (file->blocks > POOL_FILE_MAX_BLOCKS)
+        return status_fail(why, STATUS_LIMIT, "tensor query_mean has %zu rows; at most %d",
+                           file->blocks, POOL_FILE_MAX_BLOCKS);
     if (keys->shape[0] != file->groups || keys->shape[1] != file->prompts)
         return status_fail(why, STATUS_INVALID,
                            "tensor pool.keys has shape %s; pool.values wants [%zu, %zu, width]",

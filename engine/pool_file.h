@@ -26,6 +26,7 @@
 enum {
     POOL_FILE_MAX_PROMPTS = 65535, /* numbered in 16 bits */
     POOL_FILE_MAX_NAME = 64,
+    POOL_FILE_MAX_BLOCKS = 256, /* as in clip_geometry.c */
 };
 
 /* What patch rows are compared by when they are clustered: as they are, after the vision tower's
@@ -63,7 +64,8 @@ struct pool_file {
 };
 
 /* Failures name the file and the field. STATUS_NOT_FOUND, STATUS_IO, STATUS_FORMAT (no safetensors
- * file), STATUS_INVALID (a field that is missing or wrong), STATUS_UNSUPPORTED (format, dtype). */
+ * file), STATUS_INVALID (a field that is missing or wrong), STATUS_UNSUPPORTED (format, dtype),
+ * STATUS_LIMIT. */
 enum status pool_file_load(const char *path, struct pool_file *out, struct fail *why);
 /* The same over bytes in memory, which are not needed afterwards. */
 enum status pool_file_parse(const unsigned char *bytes, size_t size, struct pool_file *out,

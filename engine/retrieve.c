@@ -44,10 +44,12 @@ static size_t retrieve_next_cluster(const struct retrieve_problem *problem,
     for (size_t cluster = 0; cluster < problem->clusters; cluster++) {
         if (!scratch->wants[cluster])
             continue;
-        double lead = next == problem->clusters
-                          ? 1
-                          : retrieve_at(problem, cluster, scratch->favourite[cluster]) -
-                                retrieve_at(problem, next, scratch->favourite[next]);
+        if (next == problem->clusters) {
+            next = cluster;
+            continue;
+        }
+        double lead = retrieve_at(problem, cluster, scratch->favourite[cluster]) -
+                      retrieve_at(problem, next, scratch->favourite[next]);
         if (lead > 0 || (!(lead < 0) && scratch->favourite[cluster] < scratch->favourite[next]))
             next = cluster;
     }

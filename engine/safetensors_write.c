@@ -32,7 +32,7 @@ static json_t *safetensors_write_entry(const struct safetensors_output *tensor, 
                      (json_int_t)begin, (json_int_t)(begin + safetensors_write_bytes(tensor)));
 }
 
-/* The JSON, padded so that the data are aligned; free(). NULL if there is no memory or a text is
+/* The JSON; free(). NULL if there is no memory or a text is
  * not UTF-8. */
 static char *safetensors_write_header(const struct safetensors_output *tensors, size_t count,
                                       const struct safetensors_text *metadata,

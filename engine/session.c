@@ -14,7 +14,8 @@
 enum { SESSION_TEXT_ROWS = 1024 };
 /* ---- Sessions ---- */
 
-/* Of a chunk of labels under any pool: its features, those of one sentence, and the pass. */
+/* Of a chunk of labels under any pool: its features, those of one sentence, their cosines, and the
+ * pass. */
 static size_t session_chunk_bytes(const struct clip_model *model, size_t max_text_rows)
 {
     return 3 * arena_floats_bytes(max_text_rows * model->geometry.joint_width) +
@@ -88,15 +89,20 @@ enum status engine_state_check_stop(const struct engine_session *session, struct
 }
 
 enum status engine_state_check_features(const struct engine *engine, const float *features,
-                                        size_t count, const char *what, struct fail *why)
+                                        size_t count, const char *what, char *const *names,
+                                        struct fail *why)
 {
     size_t joint = engine->model->geometry.joint_width;
     for (size_t i = 0; i < count; i++) {
         const float *feature = features + i * joint;
         float squared = engine->vision.kernels->dot(feature, feature, joint);
-        if (!(fabsf(squared - 1) < 1e-3f))
+        if (fabsf(squared - 1) < 1e-3f)
+            continue;
+        if (names)
             return status_fail(why, STATUS_INVALID,
-                               "the model's numbers overflow or vanish on %s %zu", what, i + 1);
+                               "the numbers overflow or vanish on %s \"%.80s\"", what, names[i]);
+        return status_fail(why, STATUS_INVALID, "the model's numbers overflow or vanish on %s %zu",
+                           what, i + 1);
     }
     return STATUS_OK;
 }
@@ -156,8 +162,8 @@ enum status engine_embed_texts(struct engine_session *session, const char *const
         struct block_sequences sequences = {.count = taken, .starts = session->starts};
         text_forward(&engine->text, engine->model, session->ids, &sequences, &session->arena,
                      out_features + done * joint);
-        status =
-            engine_state_check_features(engine, out_features + done * joint, taken, "text", why);
+        status = engine_state_check_features(engine, out_features + done * joint, taken, "text",
+                                             NULL, why);
         if (status)
             return status;
         done += taken;
@@ -202,7 +208,8 @@ enum status engine_state_encode_chunk(struct engine_session *session,
     else if (!status)
         compose_features(&engine->compose, &text, pool, prompts, &session->arena, out_features);
     return status ? status
-                  : engine_state_check_features(engine, out_features, chunk->count, "label", why);
+                  : engine_state_check_features(engine, out_features, chunk->count, "label",
+                                                chunk->names, why);
 }
 
 static enum status session_encode(void *context, struct label_chunk *chunk, struct fail *why)

@@ -65,6 +65,11 @@ void batcher_push_ready(struct batcher *batcher, struct job *job, uint64_t now_u
     batcher_append(&batcher->ready, job, JOB_READY, now_us);
 }
 
+void batcher_push_to_answer(struct batcher *batcher, struct job *job, uint64_t now_us)
+{
+    batcher_append(&batcher->to_answer, job, JOB_TO_ANSWER, now_us);
+}
+
 /* A ready job waits only for those that stood in line before it was ready: jobs that come to
  * nothing would keep it for ever. */
 static bool batcher_prepares_next(const struct batcher *batcher)
@@ -77,6 +82,11 @@ static bool batcher_prepares_next(const struct batcher *batcher)
 enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struct job **out_jobs,
                                  size_t *out_rows)
 {
+    if (batcher->to_answer.first) {
+        *out_jobs = batcher_take_first(&batcher->to_answer, now_us);
+        *out_rows = 0;
+        return BATCHER_ANSWER;
+    }
     if (batcher_prepares_next(batcher)) {
         *out_jobs = batcher_take_first(&batcher->waiting, now_us);
         *out_rows = 0;
@@ -101,11 +111,14 @@ bool batcher_remove(struct batcher *batcher, struct job *job)
 {
     if (job->line == JOB_IN_NO_LINE)
         return false;
-    batcher_unlink(job->line == JOB_WAITING ? &batcher->waiting : &batcher->ready, job);
+    batcher_unlink(job->line == JOB_WAITING ? &batcher->waiting
+                   : job->line == JOB_READY ? &batcher->ready
+                                            : &batcher->to_answer,
+                   job);
     return true;
 }
 
 bool batcher_has_work(const struct batcher *batcher)
 {
-    return batcher->waiting.first || batcher->ready.first;
+    return batcher->waiting.first || batcher->ready.first || batcher->to_answer.first;
 }

@@ -8,7 +8,12 @@
  * fill up by themselves, and no stream of new jobs can hold a ready one back. A job is never split
  * between batches; one with more rows than a batch holds makes a batch of its own.
  *
- * Holds the jobs that are waiting or ready, see job.h. The caller serialises the calls.
+ * Jobs that have been through the model wait to be answered, before anything else is begun: an
+ * answer may take as long as a pass (prompted text features), and must not hold up the others of
+ * its batch.
+ *
+ * Holds the jobs that are waiting, ready or to be answered, see job.h. The caller serialises the
+ * calls.
  */
 #ifndef SERVER_BATCHER_H
 #define SERVER_BATCHER_H
@@ -30,9 +35,10 @@ struct batcher {
     size_t max_batch_rows;
     struct batcher_list waiting;
     struct batcher_list ready;
+    struct batcher_list to_answer;
 };
 
-enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN };
+enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN, BATCHER_ANSWER };
 
 void batcher_init(struct batcher *batcher, size_t max_rows, size_t max_batch_rows);
 
@@ -43,8 +49,11 @@ enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_
 /* A prepared job, with its rows. Never refused: it was let in before. */
 void batcher_push_ready(struct batcher *batcher, struct job *job, uint64_t now_us);
 
-/* What a worker should do next. BATCHER_PREPARE gives one job, BATCHER_RUN a list linked by `next`
- * with *out_rows rows in all. */
+/* A job with its features. Never refused. */
+void batcher_push_to_answer(struct batcher *batcher, struct job *job, uint64_t now_us);
+
+/* What a worker should do next. BATCHER_PREPARE and BATCHER_ANSWER give one job, BATCHER_RUN a list
+ * linked by `next` with *out_rows rows in all. */
 enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struct job **out_jobs,
                                  size_t *out_rows);
 

@@ -10,7 +10,9 @@
  *   waiting    batcher          a worker takes it to prepare; the loop may take it back
  *   preparing  one worker       -> batcher (it has rows) or completions (it has its answer)
  *   ready      batcher          a worker takes it into a batch; the loop may take it back
- *   running    one worker       -> completions, with its answer
+ *   running    one worker       -> batcher (it has features) or completions (the pass failed)
+ *   to answer  batcher          a worker takes it; the loop may take it back
+ *   answering  one worker       -> completions, with its answer
  *   done       completions      the loop collects it, answers the request and destroys it
  *
  * Three things stand outside that rule. `request` belongs to the loop thread in every state: it
@@ -29,7 +31,7 @@
 #include "engine/engine.h"
 #include "server/reply.h"
 
-enum job_line { JOB_IN_NO_LINE, JOB_WAITING, JOB_READY };
+enum job_line { JOB_IN_NO_LINE, JOB_WAITING, JOB_READY, JOB_TO_ANSWER };
 
 struct completions;
 struct job;
@@ -58,7 +60,7 @@ struct job_timings {
     uint64_t queue_us;    /* waiting, in all */
     uint64_t decode_us;   /* reading the body, decoding and resizing pictures: what `prepare` took
                            * but for the text_us that it set itself */
-    uint64_t image_us;    /* the pass through the model that this job's pictures were in */
+    uint64_t image_us;    /* the pass that this job's pictures were in, but for retrieve_us */
     uint64_t retrieve_us; /* of that pass, choosing prompts */
     uint64_t text_us;     /* compiling labels, scores */
 };

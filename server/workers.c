@@ -132,24 +132,51 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
     return STATUS_OK;
 }
 
+/* Of a batch that went through the model: each to the line of those to be answered. */
+static void workers_hand_on(struct workers *workers, struct job *jobs)
+{
+    pthread_mutex_lock(&workers->lock);
+    uint64_t now_us = clock_now_us();
+    for (struct job *job = jobs, *next; job; job = next) {
+        next = job->next;
+        batcher_push_to_answer(&workers->batcher, job, now_us);
+    }
+    atomic_store(&workers->work, true);
+    pthread_mutex_unlock(&workers->lock);
+    engine_team_notify(workers->engine);
+}
+
+static void workers_answer(struct worker *worker, struct job *job)
+{
+    const struct job_tools tools = workers_tools(worker);
+    engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
+    if (!atomic_load(&job->cancelled))
+        job->kind->answer(job, &tools);
+    engine_session_set_stop(worker->session, NULL, NULL);
+    completions_push(worker->workers->completions, job);
+}
+
 static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
 {
     struct workers *workers = worker->workers;
-    const struct job_tools tools = workers_tools(worker);
     struct fail why = {.message = ""};
     uint64_t started_us = clock_now_us();
     enum status status = jobs->next ? workers_embed_batch(worker, jobs, rows, &why)
                                     : workers_embed_job(worker, jobs, &why);
     uint64_t image_us = clock_now_us() - started_us;
+    for (struct job *job = jobs; job; job = job->next)
+        job->timings.image_us = image_us - job->timings.retrieve_us;
+    if (!status && !jobs->next) {
+        workers_answer(worker, jobs);
+        return;
+    }
+    if (!status) {
+        workers_hand_on(workers, jobs);
+        return;
+    }
     for (struct job *job = jobs, *next; job; job = next) {
         next = job->next;
-        job->timings.image_us = image_us - job->timings.retrieve_us;
-        engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
-        if (status)
-            workers_answer_failure(job, &why);
-        else if (!atomic_load(&job->cancelled))
-            job->kind->answer(job, &tools);
-        engine_session_set_stop(worker->session, NULL, NULL);
+        workers_answer_failure(job, &why);
         completions_push(workers->completions, job);
     }
 }
@@ -175,6 +202,8 @@ static void *workers_main(void *argument)
             workers_prepare(worker, jobs);
         else if (action == BATCHER_RUN)
             workers_run(worker, jobs, rows);
+        else if (action == BATCHER_ANSWER)
+            workers_answer(worker, jobs);
         else
             engine_team_serve(workers->engine, workers_has_work, workers);
     }

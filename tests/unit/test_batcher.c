@@ -50,6 +50,30 @@ static void test_prepares_in_order_until_a_batch_is_full(void **state)
     assert_ptr_equal(out, &jobs[4]);
 }
 
+/* Answers come before all else, and can be taken back. */
+static void test_answers_come_first(void **state)
+{
+    (void)state;
+    struct batcher batcher;
+    struct job waiting = {.kind = NULL}, ready = {.rows = 4}, done[2] = {{.rows = 1}, {.rows = 1}};
+    struct job *out;
+    size_t rows;
+    batcher_init(&batcher, 10, 4);
+    assert_int_equal(batcher_push(&batcher, &waiting, 0, NULL), STATUS_OK);
+    batcher_push_ready(&batcher, &ready, 5);
+    batcher_push_to_answer(&batcher, &done[0], 10);
+    batcher_push_to_answer(&batcher, &done[1], 10);
+    assert_int_equal(batcher_next(&batcher, 12, &out, &rows), BATCHER_ANSWER);
+    assert_ptr_equal(out, &done[0]);
+    assert_null(out->next);
+    assert_int_equal(done[0].timings.queue_us, 2);
+    assert_true(batcher_remove(&batcher, &done[1]));
+    assert_false(batcher_remove(&batcher, &done[1]));
+    assert_int_equal(batcher_next(&batcher, 12, &out, &rows), BATCHER_RUN);
+    assert_int_equal(batcher_next(&batcher, 12, &out, &rows), BATCHER_PREPARE);
+    assert_false(batcher_has_work(&batcher));
+}
+
 /* Or a stream of requests that come to nothing would keep it for ever. */
 static void test_a_ready_job_does_not_wait_for_later_ones(void **state)
 {
@@ -137,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lone_job_goes_straight_through),
+        cmocka_unit_test(test_answers_come_first),
         cmocka_unit_test(test_prepares_in_order_until_a_batch_is_full),
         cmocka_unit_test(test_a_ready_job_does_not_wait_for_later_ones),
         cmocka_unit_test(test_jobs_are_not_split),

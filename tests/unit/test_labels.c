@@ -258,6 +258,36 @@ static void test_a_revision(void **state)
     forget(&recorder);
 }
 
+/* One label after the other: the small chunks that they leave become one now and then. */
+static void test_many_small_revisions(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct recorder recorder = {0};
+    struct engine_labels *labels, *next;
+    const struct label_maker maker = maker_of(&recorder);
+    static char text[MANY][8];
+    const char *names[MANY];
+    size_t most = 0;
+    number_names(text, names);
+    unit_assert_ok(labels_compile(&maker, names, 1, NULL, 0, &labels, &why), why);
+    for (size_t i = 1; i < MANY / 4; i++) {
+        unit_assert_ok(labels_revise(&maker, labels, NULL, names + i, 1, &next, &why), why);
+        engine_labels_release(labels);
+        labels = next;
+        most = labels->part_count > most ? labels->part_count : most;
+    }
+    assert_true(most > 30 && most < 60);
+    assert_true(recorder.encoded < 3 * MANY / 4);
+    for (size_t i = 0; i < MANY / 4; i++) {
+        size_t bytes = strlen("a photo of a .") + strlen(names[i]);
+        assert_string_equal(engine_labels_name(labels, i), names[i]);
+        assert_true(engine_labels_feature(labels, i)[bytes % WIDTH] == 1);
+    }
+    engine_labels_release(labels);
+    forget(&recorder);
+}
+
 static void test_room_for_prompts(void **state)
 {
     (void)state;
@@ -309,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_order_of_the_list_does_not_matter),
         cmocka_unit_test(test_an_extension_costs_the_new_labels),
         cmocka_unit_test(test_a_revision),
+        cmocka_unit_test(test_many_small_revisions),
         cmocka_unit_test(test_room_for_prompts),
         cmocka_unit_test(test_refused),
     };

@@ -300,6 +300,11 @@ static void test_table_that_is_too_large(void **state)
     file.prompts = 2000000;
     unit_assert_fails(pool_create(&engine->text, engine->model, &file, "x", true, 1, &pool, &why),
                       STATUS_LIMIT, why, "the keys of 3 groups of 2000000 prompts, of width 28");
+    file = pool_parts_good(&parts);
+    file.prompts = 70000;
+    file.clusters = 16;
+    unit_assert_fails(pool_create(&engine->text, engine->model, &file, "x", true, 1, &pool, &why),
+                      STATUS_LIMIT, why, "\"clusters\" times the 70000 prompts");
     assert_null(pool);
     pool_parts_close(&parts);
     engine_close(engine);
@@ -494,7 +499,7 @@ static void test_prompts_that_overflow(void **state)
     pool_parts_open(&parts, "even", "plain");
     for (size_t i = 0; i < engine_info(engine)->text.width; i++) /* whose sum is infinite */
         pool_parts_put(&parts.values, i, 3e38f);
-    expect_refused(engine, &parts, "pool.values: prompt 0 overflows in text block 2");
+    expect_refused(engine, &parts, "pool.values: prompt 0 overflows in text block 1");
     pool_parts_close(&parts);
     engine_close(engine);
 }
