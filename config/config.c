@@ -79,8 +79,16 @@ static const struct config_option config_options[] = {
                       "labels times sentences in one request"),
     CONFIG_NUMBER_ROW("label-cache-bytes", label_cache_bytes, "67108864", 0, 64 * GIB,
                       "memory for compiled labels of earlier requests"),
+    CONFIG_NUMBER_ROW("max-label-sets", max_label_sets, "1000", 0, 1000000,
+                      "label sets registered at the same time"),
+    CONFIG_NUMBER_ROW("max-set-labels", max_set_labels, "10000", 1, 1000000,
+                      "labels in a registered set"),
+    CONFIG_NUMBER_ROW("max-set-texts", max_set_texts, "100000", 1, 100000000,
+                      "labels times sentences in a registered set"),
+    CONFIG_NUMBER_ROW("label-set-bytes", label_set_bytes, "1073741824", 0, 1024 * GIB,
+                      "memory for all registered label sets together"),
     CONFIG_NUMBER_ROW("composition-cache-bytes", composition_cache_bytes, "268435456", 0, 64 * GIB,
-                      "memory for the text features of compositions that were seen before"),
+                      "memory for what was computed for compositions that were seen before"),
 
     CONFIG_NUMBER_ROW(
         "max-queue-rows", max_queue_rows, "256", 1, 1000000,

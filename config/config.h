@@ -44,6 +44,10 @@ struct config {
     uint64_t max_labels;
     uint64_t max_label_texts;
     uint64_t label_cache_bytes;
+    uint64_t max_label_sets;
+    uint64_t max_set_labels;
+    uint64_t max_set_texts;
+    uint64_t label_set_bytes;
     uint64_t composition_cache_bytes;
 
     uint64_t max_queue_rows;

@@ -66,12 +66,23 @@ static void http_refuse_busy(struct request *request)
     http_refuse(request, 429, "server_busy", detail);
 }
 
+static void http_set_parameter(struct request *request, const char *path)
+{
+    size_t length;
+    const char *parameter = router_parameter(request->route, path, &length);
+    if (length >= sizeof request->parameter)
+        length = sizeof request->parameter - 1;
+    memcpy(request->parameter, parameter, length);
+    request->parameter[length] = '\0';
+}
+
 static void http_find_route(struct request *request, const char *method, const char *path)
 {
     struct http *http = request->http;
     char allow[sizeof request->reply.allow] = "", detail[256];
     switch (router_find(&http->router, method, path, &request->route, allow, sizeof allow)) {
     case ROUTER_FOUND:
+        http_set_parameter(request, path);
         return;
     case ROUTER_NO_PATH:
         snprintf(detail, sizeof detail, "there is nothing at %s",

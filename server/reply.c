@@ -15,10 +15,13 @@ const char *reply_reason(int status)
         int status;
         const char *reason;
     } reasons[] = {
-        {400, "Bad Request"},           {404, "Not Found"},         {405, "Method Not Allowed"},
-        {408, "Request Timeout"},       {413, "Content Too Large"}, {415, "Unsupported Media Type"},
-        {422, "Unprocessable Content"}, {429, "Too Many Requests"}, {500, "Internal Server Error"},
-        {503, "Service Unavailable"},   {504, "Gateway Timeout"},
+        {400, "Bad Request"},           {404, "Not Found"},
+        {405, "Method Not Allowed"},    {409, "Conflict"},
+        {412, "Precondition Failed"},   {408, "Request Timeout"},
+        {413, "Content Too Large"},     {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"}, {429, "Too Many Requests"},
+        {500, "Internal Server Error"}, {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (reasons[i].status == status)
@@ -55,6 +58,17 @@ void reply_set_json(struct reply *reply, int status, struct buf *body)
     reply_finish(reply);
     *reply = (struct reply){.status = status, .content_type = "application/json", .body = *body};
     buf_init(body, body->max_size);
+}
+
+void reply_set_nothing(struct reply *reply)
+{
+    reply_finish(reply);
+    *reply = (struct reply){.status = 204};
+}
+
+void reply_set_etag(struct reply *reply, const char *etag)
+{
+    snprintf(reply->etag, sizeof reply->etag, "%s", etag);
 }
 
 void reply_set_problem(struct reply *reply, int status, const char *code, const char *detail,

@@ -9,14 +9,19 @@
 
 struct reply {
     int status;               /* of HTTP; 0 as long as there is no answer */
-    const char *content_type; /* static storage */
+    const char *content_type; /* static storage; NULL: no body */
     struct buf body;          /* owned */
     unsigned retry_after_s;   /* a Retry-After header, if not 0 */
     char allow[64];           /* an Allow header, if not empty */
+    char etag[48];            /* an ETag header with its quotation marks, if not empty */
 };
 
 /* Takes over the memory of *body and leaves it empty. */
 void reply_set_json(struct reply *reply, int status, struct buf *body);
+
+/* 204 without a body. */
+void reply_set_nothing(struct reply *reply);
+void reply_set_etag(struct reply *reply, const char *etag);
 
 /* An answer in application/problem+json (RFC 9457) with the fields type, title, status, detail,
  * error, code and request_id. code is a short word for programs; detail a sentence, any bytes: what

@@ -62,6 +62,11 @@ void request_take_body(struct request *request, struct buf *out)
     buf_init(&request->body, 0);
 }
 
+const char *request_parameter(const struct request *request)
+{
+    return request->parameter;
+}
+
 static bool request_id_is_sane(const char *id)
 {
     size_t length = strlen(id);
@@ -94,6 +99,19 @@ static void request_answer(struct request *request)
 void request_reply_json(struct request *request, int status, struct buf *body)
 {
     reply_set_json(&request->reply, status, body);
+    request_answer(request);
+}
+
+void request_reply_tagged(struct request *request, int status, const char *etag, struct buf *body)
+{
+    reply_set_json(&request->reply, status, body);
+    reply_set_etag(&request->reply, etag);
+    request_answer(request);
+}
+
+void request_reply_nothing(struct request *request)
+{
+    reply_set_nothing(&request->reply);
     request_answer(request);
 }
 
@@ -133,7 +151,10 @@ static struct MHD_Response *request_make_response(struct request *request, bool 
     buf_init(&reply->body, 0);
     char timing[160];
     request_format_timing(request, timing, sizeof timing);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
+    if (reply->content_type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
+    if (reply->etag[0])
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, reply->etag);
     MHD_add_response_header(response, "X-Request-Id", request->id);
     MHD_add_response_header(response, "Server-Timing", timing);
     if (reply->allow[0])

@@ -13,6 +13,10 @@ struct request;
 /* The client's X-Request-Id if it is a sane one, else a new one. */
 const char *request_id(const struct request *request);
 
+/* What stands for "{name}" of the route in the path; "" if it has none. Cut if it is longer than
+ * any name may be. */
+const char *request_parameter(const struct request *request);
+
 /* NULL if there is no such header; the name in any case. */
 const char *request_header(const struct request *request, const char *name);
 
@@ -29,6 +33,9 @@ void request_take_body(struct request *request, struct buf *out);
 
 /* Answers. The memory of *body is taken over. */
 void request_reply_json(struct request *request, int status, struct buf *body);
+void request_reply_tagged(struct request *request, int status, const char *etag, struct buf *body);
+/* 204. */
+void request_reply_nothing(struct request *request);
 void request_reply_problem(struct request *request, int status, const char *code,
                            const char *detail);
 

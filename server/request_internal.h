@@ -15,6 +15,8 @@
 struct MHD_Connection;
 struct http;
 
+enum { REQUEST_PARAMETER_BYTES = 128 };
+
 enum request_state {
     REQUEST_RECEIVING, /* the body arrives; it is dropped if there is an answer already */
     REQUEST_WORKING,   /* suspended, a job is under way */
@@ -34,6 +36,7 @@ struct request {
     uint64_t deadline_us; /* while receiving, sending and lingering; the job has its own */
     char id[JOB_REQUEST_ID_BYTES];
     char line[128]; /* method and path, printable, for the log */
+    char parameter[REQUEST_PARAMETER_BYTES];
 
     bool close_after; /* what follows on the connection cannot be trusted */
     struct buf body;

@@ -11,6 +11,7 @@
 #include "server/completions.h"
 #include "server/http.h"
 #include "server/label_cache.h"
+#include "server/label_sets.h"
 #include "server/listener.h"
 #include "server/loop.h"
 #include "server/service.h"
@@ -52,25 +53,52 @@ static enum status serve_compile_labels(struct service *service, struct engine_s
     return status ? status_context(why, status, "labels.txt") : STATUS_OK;
 }
 
-/* Compiles the model's own labels, and passes a grey picture through the model: the first request
- * finds everything warm. */
-static enum status serve_warm_up(struct service *service, struct fail *why)
+/* A grey picture against the labels, with the pool if there is one: what is not finite shows here.
+ */
+static enum status serve_try(const struct service *service, struct engine_session *session,
+                             const struct engine_labels *labels, struct fail *why)
 {
     const struct engine_info *info = engine_info(service->engine);
-    struct engine_session *session = NULL;
-    enum status status = engine_session_create(service->engine, 1, &session, why);
-    if (status)
-        return status;
+    struct engine_composition *composition = NULL;
     float *pixels = calloc(3 * info->image_size * info->image_size, sizeof *pixels);
-    float *features = calloc(info->joint_width, sizeof *features);
-    if (pixels && features)
-        status = engine_embed_images(session, pixels, 1, features, why);
-    else
-        status = status_fail(why, STATUS_NO_MEMORY, "no memory to warm up");
+    float *feature = calloc(info->joint_width, sizeof *feature);
+    float *cosines = calloc(engine_labels_count(labels), sizeof *cosines);
+    enum status status = pixels && feature && cosines
+                             ? STATUS_OK
+                             : status_fail(why, STATUS_NO_MEMORY, "no memory to warm up");
+    if (!status && service->pool)
+        status = engine_composition_create(service->pool, &composition, why);
+    if (!status)
+        status = engine_compose_images(session, pixels, 1, &composition, feature, why);
+    const struct engine_composition *const compositions[] = {composition};
+    const struct engine_scoring scoring = {
+        .labels = labels, .count = 1, .image_features = feature, .compositions = compositions};
+    if (!status)
+        status = engine_score(session, &scoring, cosines, why);
+    engine_composition_destroy(composition);
     free(pixels);
-    free(features);
+    free(feature);
+    free(cosines);
+    return status;
+}
+
+/* Compiles the model's own labels, and classifies a picture: the first request finds everything
+ * warm, and a model or pool that cannot be used is found now. */
+static enum status serve_warm_up(struct service *service, struct fail *why)
+{
+    struct engine_session *session = NULL;
+    struct engine_labels *labels = NULL;
+    const char *name = "a";
+    enum status status = engine_session_create(service->engine, 1, &session, why);
     if (!status)
         status = serve_compile_labels(service, session, why);
+    if (!status)
+        status =
+            engine_labels_compile(session, &name, 1, &service->default_sentence, 1, &labels, why);
+    if (!status)
+        status = serve_try(service, session,
+                           service->default_labels ? service->default_labels : labels, why);
+    engine_labels_release(labels);
     engine_session_destroy(session);
     return status;
 }
@@ -118,6 +146,10 @@ static enum status serve_open_model(struct serve *serve, struct fail *why)
     enum status status = engine_open(config->model, &options, &service->engine, why);
     if (!status)
         status = label_cache_create(config->label_cache_bytes, &service->label_cache, why);
+    const struct label_sets_limits limits = {.max_sets = config->max_label_sets,
+                                             .max_bytes = config->label_set_bytes};
+    if (!status)
+        status = label_sets_create(&limits, &service->label_sets, why);
     if (status)
         return status;
     const struct engine_info *info = engine_info(service->engine);
@@ -165,6 +197,7 @@ static void serve_finish(struct serve *serve)
     engine_labels_release(serve->service.default_labels);
     engine_pool_release(serve->service.pool);
     label_cache_destroy(serve->service.label_cache);
+    label_sets_destroy(serve->service.label_sets);
     engine_close(serve->service.engine);
     completions_finish(&serve->completions);
     loop_destroy(serve->loop);

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 
 struct label_cache;
+struct label_sets;
 struct workers;
 
 struct service {
@@ -18,6 +19,7 @@ struct service {
     struct engine *engine;
     struct workers *workers;
     struct label_cache *label_cache;
+    struct label_sets *label_sets;
     struct engine_pool *pool;             /* NULL: plain CLIP */
     const char *default_sentence;         /* the pool's, else the engine's */
     struct engine_labels *default_labels; /* in it; NULL if the model folder has no labels.txt */

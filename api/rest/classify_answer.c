@@ -81,10 +81,10 @@ static int classify_answer_append(const char *text, size_t size, void *argument)
     return sink->status ? -1 : 0;
 }
 
-/* Version 1 is what the server was started with. */
-static json_t *classify_answer_pool(const char *name)
+static json_t *classify_answer_version(const char *name, uint64_t version)
 {
-    return name ? json_pack("{s:s, s:i}", "name", name, "version", 1) : json_null();
+    return name ? json_pack("{s:s, s:I}", "name", name, "version", (json_int_t)version)
+                : json_null();
 }
 
 static json_t *classify_answer_timings(const struct classify_answer_head *head)
@@ -101,9 +101,12 @@ enum status classify_answer_write(struct classify_answer *answer,
                                   const struct classify_answer_head *head, struct buf *out,
                                   struct fail *why)
 {
-    json_t *root = json_pack("{s:s, s:s, s:o, s:O, s:o}", "id", head->request_id, "model",
-                             head->model, "pool", classify_answer_pool(head->pool), "results",
-                             answer->results, "timings_ms", classify_answer_timings(head));
+    /* Version 1 of a pool is what the server was started with. */
+    json_t *root =
+        json_pack("{s:s, s:s, s:o, s:o, s:O, s:o}", "id", head->request_id, "model", head->model,
+                  "label_set", classify_answer_version(head->label_set, head->label_set_version),
+                  "pool", classify_answer_version(head->pool, 1), "results", answer->results,
+                  "timings_ms", classify_answer_timings(head));
     struct classify_answer_sink sink = {.out = out, .status = STATUS_OK};
     int failed = !root ||
                  json_dump_callback(root, classify_answer_append, &sink, CLASSIFY_ANSWER_FORMAT) ||

@@ -33,6 +33,8 @@ enum status classify_answer_add_error(struct classify_answer *answer, int status
 struct classify_answer_head {
     const char *request_id;
     const char *model;
+    const char *label_set; /* NULL: none was used */
+    uint64_t label_set_version;
     const char *pool; /* NULL: none was used */
     const struct job_timings *timings;
     uint64_t total_us;

@@ -11,6 +11,7 @@
 #include "server/clock.h"
 #include "server/job.h"
 #include "server/label_cache.h"
+#include "server/label_sets.h"
 #include "server/request.h"
 #include "server/service.h"
 
@@ -24,6 +25,7 @@ struct classify_job {
     struct buf body;
     struct classify_request input;
     struct engine_pool *pool;     /* from prepare on; NULL: plain CLIP */
+    struct label_set *label_set;  /* the same; NULL: the labels are the request's or the model's */
     struct engine_labels *labels; /* from prepare on */
 };
 
@@ -44,7 +46,7 @@ static enum status classify_job_read(struct classify_job *job, const struct job_
                                                job->body.size, why);
     if (status)
         return status;
-    if (!input->labels.count && !job->service->default_labels)
+    if (!input->labels.count && !*input->label_set && !job->service->default_labels)
         return status_fail(why, STATUS_INVALID,
                            "\"labels\" is missing, and the model has no list of its own");
     if (input->timeout_ms != asked_before_ms)
@@ -77,13 +79,28 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
     job->job.rows = rows;
 }
 
+static enum status classify_job_get_label_set(struct classify_job *job, struct fail *why)
+{
+    const char *name = job->input.label_set;
+    if (!*name)
+        return STATUS_OK;
+    job->label_set = label_sets_find(job->service->label_sets, name);
+    return job->label_set
+               ? STATUS_OK
+               : status_fail(why, STATUS_NOT_FOUND, "there is no label set \"%s\"", name);
+}
+
 /* The pool that the request asks for, acquired, or NULL. */
 static enum status classify_job_get_pool(struct classify_job *job, struct fail *why)
 {
     const struct classify_request *input = &job->input;
     struct engine_pool *own = job->service->pool;
     const char *name = own ? engine_pool_info(own)->name : "none";
-    const char *asked = *input->pool ? input->pool : name;
+    const char *asked = name;
+    if (*input->pool)
+        asked = input->pool;
+    else if (job->label_set && *job->label_set->pool)
+        asked = job->label_set->pool;
     if (strcmp(asked, "none") != 0 && strcmp(asked, name) != 0)
         return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; the server has %s",
                            asked, own ? name : "none");
@@ -108,6 +125,10 @@ static enum status classify_job_get_labels(const struct classify_job *job,
     const char *sentence =
         job->pool ? engine_pool_info(job->pool)->sentence : engine_default_sentence;
     size_t sentence_count = input->sentences.count;
+    if (job->label_set) {
+        *out = engine_labels_acquire(job->label_set->labels);
+        return STATUS_OK;
+    }
     if (!sentence_count) {
         sentences = &sentence;
         sentence_count = 1;
@@ -167,7 +188,8 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
     struct classify_job *job = (struct classify_job *)base;
     const struct engine_info *info = engine_info(tools->engine);
     struct fail why;
-    if (classify_job_read(job, tools, &why) || classify_job_get_pool(job, &why)) {
+    if (classify_job_read(job, tools, &why) || classify_job_get_label_set(job, &why) ||
+        classify_job_get_pool(job, &why)) {
         classify_job_fail(base, ERRORS_BODY, &why);
         return;
     }
@@ -278,6 +300,8 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
     const struct classify_answer_head head = {
         .request_id = base->request_id,
         .model = engine_info(tools->engine)->name,
+        .label_set = job->label_set ? job->label_set->name : NULL,
+        .label_set_version = job->label_set ? job->label_set->version : 0,
         .pool = job->pool ? engine_pool_info(job->pool)->name : NULL,
         .timings = &base->timings,
         .total_us = now_us - base->created_us,
@@ -285,7 +309,7 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
     if (!status)
         status = classify_answer_write(answer, &head, &text, &why);
     if (status)
-        classify_job_fail(base, ERRORS_BODY, &why);
+        classify_job_fail(base, ERRORS_ANSWER, &why);
     else
         reply_set_json(&base->reply, 200, &text);
     buf_finish(&text);
@@ -298,6 +322,7 @@ static void classify_job_destroy(struct job *base)
     classify_request_finish(&job->input);
     buf_finish(&job->body);
     engine_labels_release(job->labels);
+    label_sets_release(job->label_set);
     engine_pool_release(job->pool);
     job_finish(base);
     free(job);

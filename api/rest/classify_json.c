@@ -6,26 +6,7 @@
 #include <strings.h>
 
 #include "api/rest/base64.h"
-
-/* The parser makes an object of every value, thirty times the size of "0,": so their number is
- * bounded before it starts. */
-static enum status classify_json_count(const struct classify_limits *limits, const char *body,
-                                       size_t size, struct fail *why)
-{
-    size_t max_values = 1024 + 2 * limits->max_labels + 4 * limits->max_images, values = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < size; i++) {
-        if (in_string && body[i] == '\\')
-            i++;
-        else if (body[i] == '"')
-            in_string = !in_string;
-        else if (!in_string)
-            values += body[i] == ',' || body[i] == '[' || body[i] == '{';
-    }
-    if (values > max_values)
-        return status_fail(why, STATUS_LIMIT, "the JSON holds more than %zu values", max_values);
-    return STATUS_OK;
-}
+#include "api/rest/json_body.h"
 
 /* Strips "data:image/png;base64," from the front of a text. */
 static enum status classify_json_skip_uri(const char **text, size_t *length, struct fail *why)
@@ -80,42 +61,17 @@ static enum status classify_json_set_images(struct classify_request *request, co
     return status;
 }
 
-static enum status classify_json_set_texts(struct text_list *list, const char *name,
-                                           const json_t *value, size_t max_count, struct fail *why)
-{
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < json_array_size(value) && !status; i++) {
-        const json_t *item = json_array_get(value, i);
-        if (!json_is_string(item))
-            return status_fail(why, STATUS_INVALID, "\"%s\": item %zu is not a string", name,
-                               i + 1);
-        status = text_list_add(list, json_string_value(item), json_string_length(item), max_count,
-                               name, why);
-    }
-    return status;
-}
-
 static enum status classify_json_set_labels(struct classify_request *request, const json_t *value,
                                             struct fail *why)
 {
-    if (!json_is_array(value) || !json_array_size(value))
-        return status_fail(why, STATUS_INVALID,
-                           "\"labels\" must be an array of at least one string");
-    return classify_json_set_texts(&request->labels, "labels", value, request->limits.max_labels,
-                                   why);
+    return json_body_add_texts(&request->labels, "labels", value, request->limits.max_labels, why);
 }
 
 static enum status classify_json_set_sentence(struct classify_request *request, const json_t *value,
                                               struct fail *why)
 {
-    size_t max_count = request->limits.max_label_texts;
-    if (json_is_string(value))
-        return text_list_add(&request->sentences, json_string_value(value),
-                             json_string_length(value), max_count, "sentence", why);
-    if (!json_is_array(value) || !json_array_size(value))
-        return status_fail(why, STATUS_INVALID,
-                           "\"sentence\" must be a string or an array of at least one string");
-    return classify_json_set_texts(&request->sentences, "sentence", value, max_count, why);
+    return json_body_add_text_or_texts(&request->sentences, "sentence", value,
+                                       request->limits.max_label_texts, why);
 }
 
 static enum status classify_json_set_threshold(struct classify_request *request,
@@ -144,6 +100,13 @@ static enum status classify_json_set_pool(struct classify_request *request, cons
                                      why);
 }
 
+static enum status classify_json_set_label_set(struct classify_request *request,
+                                               const json_t *value, struct fail *why)
+{
+    return classify_request_set_label_set(request, json_string_value(value),
+                                          json_string_length(value), why);
+}
+
 static enum status classify_json_set_explain(struct classify_request *request, const json_t *value,
                                              struct fail *why)
 {
@@ -170,7 +133,7 @@ static enum status classify_json_set(struct classify_request *request, const cha
         {"sentence", classify_json_set_sentence},   {"top_k", classify_json_set_top_k},
         {"threshold", classify_json_set_threshold}, {"timeout_ms", classify_json_set_timeout},
         {"pool", classify_json_set_pool},           {"explain", classify_json_set_explain},
-        {"shortlist", classify_json_set_shortlist},
+        {"shortlist", classify_json_set_shortlist}, {"label_set", classify_json_set_label_set},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (!strcmp(fields[i].name, name))
@@ -181,16 +144,12 @@ static enum status classify_json_set(struct classify_request *request, const cha
 enum status classify_json_read(struct classify_request *request, const char *body, size_t size,
                                struct fail *why)
 {
-    enum status status = classify_json_count(&request->limits, body, size, why);
+    const struct classify_limits *limits = &request->limits;
+    json_t *root;
+    enum status status = json_body_load(
+        body, size, 1024 + 2 * limits->max_labels + 4 * limits->max_images, &root, why);
     if (status)
         return status;
-    json_error_t error;
-    json_t *root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
-    if (!root)
-        return status_fail(why, STATUS_FORMAT, "JSON, line %d, column %d: %s", error.line,
-                           error.column, error.text);
-    if (!json_is_object(root))
-        status = status_fail(why, STATUS_INVALID, "the JSON is not an object");
     for (void *field = json_object_iter(root); field && !status;
          field = json_object_iter_next(root, field))
         status = classify_json_set(request, json_object_iter_key(field),

@@ -89,18 +89,31 @@ enum status classify_request_set_timeout(struct classify_request *request, int64
     return STATUS_OK;
 }
 
+/* The name of a resource into a field [CLASSIFY_MAX_NAME + 1]. */
+static enum status classify_request_set_name(char *field, const char *what, const char *value,
+                                             size_t length, struct fail *why)
+{
+    if (*field)
+        return status_fail(why, STATUS_INVALID, "\"%s\" is given twice", what);
+    if (!length || length > CLASSIFY_MAX_NAME || memchr(value, '\0', length) ||
+        !utf8_is_valid(value, length))
+        return status_fail(why, STATUS_INVALID, "\"%s\" must be a text of 1 to %d bytes", what,
+                           CLASSIFY_MAX_NAME);
+    memcpy(field, value, length);
+    field[length] = '\0';
+    return STATUS_OK;
+}
+
 enum status classify_request_set_pool(struct classify_request *request, const char *value,
                                       size_t length, struct fail *why)
 {
-    if (*request->pool)
-        return status_fail(why, STATUS_INVALID, "\"pool\" is given twice");
-    if (!length || length > CLASSIFY_MAX_POOL_NAME || memchr(value, '\0', length) ||
-        !utf8_is_valid(value, length))
-        return status_fail(why, STATUS_INVALID, "\"pool\" must be a text of 1 to %d bytes",
-                           CLASSIFY_MAX_POOL_NAME);
-    memcpy(request->pool, value, length);
-    request->pool[length] = '\0';
-    return STATUS_OK;
+    return classify_request_set_name(request->pool, "pool", value, length, why);
+}
+
+enum status classify_request_set_label_set(struct classify_request *request, const char *value,
+                                           size_t length, struct fail *why)
+{
+    return classify_request_set_name(request->label_set, "label_set", value, length, why);
 }
 
 enum status classify_request_set_explain(struct classify_request *request, bool value,
@@ -202,6 +215,8 @@ enum status classify_request_set(struct classify_request *request, const char *n
                              "sentence", why);
     if (!strcmp(name, "pool"))
         return classify_request_set_pool(request, value, length, why);
+    if (!strcmp(name, "label_set"))
+        return classify_request_set_label_set(request, value, length, why);
     if (strcmp(name, "top_k") != 0 && strcmp(name, "threshold") != 0 &&
         strcmp(name, "timeout_ms") != 0 && strcmp(name, "explain") != 0 &&
         strcmp(name, "shortlist") != 0)
@@ -249,10 +264,13 @@ static enum status classify_request_check(const struct classify_request *request
     if (!request->image_count)
         return status_fail(why, STATUS_INVALID,
                            "there is no picture: \"image\" in a form, \"images\" in JSON");
+    if (*request->label_set && (request->labels.count || request->sentences.count))
+        return status_fail(why, STATUS_INVALID, "\"label_set\" excludes \"%s\": a set has its own",
+                           request->labels.count ? "labels" : "sentence");
     bool own = request->labels.count > 0;
     size_t labels = own ? request->labels.count : request->limits.default_labels;
     size_t sentences = request->sentences.count ? request->sentences.count : 1;
-    bool compiled_already = !own && !request->sentences.count;
+    bool compiled_already = !own && !request->sentences.count && !*request->pool;
     if (labels && !compiled_already && sentences > request->limits.max_label_texts / labels)
         return status_fail(why, STATUS_LIMIT,
                            "%zu labels times %zu sentences are more than %zu texts", labels,

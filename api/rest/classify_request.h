@@ -1,7 +1,7 @@
 /*
  * What POST /v1/classify asks for, read from any of its three bodies and from the query. The same
- * fields everywhere: labels, sentence, top_k, threshold, timeout_ms, pool, explain, shortlist. Any
- * thread.
+ * fields everywhere: labels, label_set, sentence, top_k, threshold, timeout_ms, pool, explain,
+ * shortlist. Any thread.
  *
  * Failures: STATUS_FORMAT (malformed, with the position), STATUS_INVALID (a field, named),
  * STATUS_LIMIT (a limit, named), STATUS_UNSUPPORTED (the type of the body).
@@ -18,7 +18,7 @@
 
 enum classify_body { CLASSIFY_BODY_RAW, CLASSIFY_BODY_FORM, CLASSIFY_BODY_JSON };
 
-enum { CLASSIFY_MAX_POOL_NAME = 64 };
+enum { CLASSIFY_MAX_NAME = 64 };
 
 struct classify_limits {
     size_t max_images;
@@ -39,12 +39,13 @@ struct classify_request {
     struct classify_limits limits;
     struct classify_image *images;
     size_t image_count;
-    struct text_list labels;    /* none: the model's own */
-    struct text_list sentences; /* none: the engine's default */
+    struct text_list labels;               /* none: those of the label set, or the model's own */
+    char label_set[CLASSIFY_MAX_NAME + 1]; /* empty: none is named */
+    struct text_list sentences;            /* none: the pool's, else the engine's default */
     size_t top_k;
-    double threshold;                      /* of the score */
-    uint64_t timeout_ms;                   /* 0: not asked for */
-    char pool[CLASSIFY_MAX_POOL_NAME + 1]; /* empty: the server's own; "none": no pool */
+    double threshold;                 /* of the score */
+    uint64_t timeout_ms;              /* 0: not asked for */
+    char pool[CLASSIFY_MAX_NAME + 1]; /* empty: the label set's, or the server's; "none" */
     bool explain;
     size_t shortlist; /* 0: all labels */
     bool has_top_k, has_threshold, has_explain, has_shortlist;
@@ -78,6 +79,8 @@ enum status classify_request_set_timeout(struct classify_request *request, int64
                                          struct fail *why);
 enum status classify_request_set_pool(struct classify_request *request, const char *value,
                                       size_t length, struct fail *why);
+enum status classify_request_set_label_set(struct classify_request *request, const char *value,
+                                           size_t length, struct fail *why);
 enum status classify_request_set_explain(struct classify_request *request, bool value,
                                          struct fail *why);
 enum status classify_request_set_shortlist(struct classify_request *request, int64_t value,

@@ -38,6 +38,9 @@ struct errors_answer errors_answer(enum errors_place place, enum status status)
         return errors_answer_body(status);
     if (place == ERRORS_IMAGE)
         return errors_answer_image(status);
+    if (place == ERRORS_ANSWER)
+        return status == STATUS_LIMIT ? (struct errors_answer){422, "over_limit"}
+                                      : (struct errors_answer){500, "internal"};
     if (status == STATUS_INVALID || status == STATUS_LIMIT || status == STATUS_FORMAT)
         return (struct errors_answer){422, "invalid_labels"};
     return (struct errors_answer){500, "internal"};

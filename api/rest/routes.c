@@ -2,9 +2,16 @@
 
 #include "api/rest/classify_job.h"
 #include "api/rest/health.h"
+#include "api/rest/label_set_job.h"
+#include "api/rest/label_set_resource.h"
 
 static const struct router_route routes_table[] = {
     {"POST", "/v1/classify", classify_job_handle, .while_draining = false},
+    {"GET", "/v1/label-sets", label_set_resource_handle_list, .while_draining = false},
+    {"GET", "/v1/label-sets/{name}", label_set_resource_handle_get, .while_draining = false},
+    {"PUT", "/v1/label-sets/{name}", label_set_job_handle_put, .while_draining = false},
+    {"PATCH", "/v1/label-sets/{name}", label_set_job_handle_patch, .while_draining = false},
+    {"DELETE", "/v1/label-sets/{name}", label_set_resource_handle_delete, .while_draining = false},
     {"GET", "/livez", health_handle_live, .while_draining = true},
     {"GET", "/readyz", health_handle_ready, .while_draining = true},
     {"GET", "/version", health_handle_version, .while_draining = true},

@@ -44,7 +44,7 @@ def assert_same(left, right):
 
 def test_document(server):
     document = ok(server.post_form(("image", DOG), ("labels", "cat, dog,pizza"), ("top_k", "2")))
-    assert set(document) == {"id", "model", "pool", "results", "timings_ms"}
+    assert set(document) == {"id", "model", "label_set", "pool", "results", "timings_ms"}
     assert document["id"].startswith("req-")
     assert document["model"] == MODEL.name
     assert document["pool"] is None

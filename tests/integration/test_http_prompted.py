@@ -129,7 +129,7 @@ EACH_BODY = pytest.mark.parametrize("send", [send_form, send_raw, send_json])
 
 def test_document(server):
     document = ok(server.post_raw(DOG, labels=THREE))
-    assert set(document) == {"id", "model", "pool", "results", "timings_ms"}
+    assert set(document) == {"id", "model", "label_set", "pool", "results", "timings_ms"}
     assert document["pool"] == {"name": "groups", "version": 1}
     (result,) = document["results"]
     assert set(result) == {"predictions", "unknown"}

@@ -33,6 +33,7 @@ MAY_INCLUDE = {
         "server/clock.h",
         "server/job.h",
         "server/label_cache.h",
+        "server/label_sets.h",
         "server/request.h",
         "server/router.h",
         "server/service.h",

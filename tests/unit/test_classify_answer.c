@@ -21,10 +21,11 @@ static void test_writes_what_fits(void **state)
     struct fail why;
     struct buf out;
     unit_assert_ok(write_empty(1000, &out, &why), why);
-    assert_string_equal(
-        out.data, "{\"id\":\"id\",\"model\":\"model\",\"pool\":null,\"results\":[],\"timings_ms\":{"
-                  "\"queue\":1.5,\"decode\":0.0,\"image\":0.0,\"retrieve\":0.0,\"text\":0.0,"
-                  "\"total\":2.0}}\n");
+    assert_string_equal(out.data,
+                        "{\"id\":\"id\",\"model\":\"model\",\"label_set\":null,\"pool\":null,"
+                        "\"results\":[],\"timings_ms\":{"
+                        "\"queue\":1.5,\"decode\":0.0,\"image\":0.0,\"retrieve\":0.0,\"text\":0.0,"
+                        "\"total\":2.0}}\n");
     size_t whole = out.size;
     buf_finish(&out);
     unit_assert_ok(write_empty(whole, &out, &why), why);
