@@ -20,8 +20,10 @@ bool label_set_answer_matches(const char *if_match, const struct label_set *set)
     if (!strcmp(if_match, "*"))
         return true;
     label_set_answer_etag(set, etag);
-    const char *found = strstr(if_match, etag); /* one of a list; a weak one never matches */
-    return found && (found == if_match || found[-1] != '/');
+    for (const char *at = if_match; (at = strstr(at, etag)); at++) /* one of a list */
+        if (at == if_match || at[-1] != '/')                       /* a weak one never matches */
+            return true;
+    return false;
 }
 
 static json_t *label_set_answer_sentences(const struct engine_labels *labels)

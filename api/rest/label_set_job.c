@@ -1,5 +1,6 @@
 #include "api/rest/label_set_job.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +26,9 @@ struct label_set_job {
     const struct service *service;
     bool patch;
     char name[LABEL_SETS_MAX_NAME + 1];
-    char if_match[LABEL_SET_JOB_MAX_HEADER]; /* empty: none */
-    bool only_new;                           /* If-None-Match: * */
+    bool has_if_match;
+    char if_match[LABEL_SET_JOB_MAX_HEADER];
+    bool only_new; /* If-None-Match: * */
     struct buf body;
     struct label_set_request input;
 };
@@ -69,7 +71,7 @@ static bool label_set_job_may_change(struct label_set_job *job, const struct lab
         label_set_job_fail(job, 404, "not_found", &why);
         return false;
     }
-    bool mismatch = *job->if_match && !label_set_answer_matches(job->if_match, current);
+    bool mismatch = job->has_if_match && !label_set_answer_matches(job->if_match, current);
     if (!mismatch && !(job->only_new && current))
         return true;
     if (mismatch)
@@ -122,10 +124,18 @@ static enum status label_set_job_revise(const struct label_set_job *job,
                                         struct fail *why)
 {
     const struct text_list *added = &job->input.labels;
+    const struct config *config = job->service->config;
     size_t count = engine_labels_count(current->labels);
-    size_t most = job->service->config->max_set_labels;
-    if (count + added->count > most + job->input.removed.count)
-        return status_fail(why, STATUS_LIMIT, "more than %zu labels in a set", most);
+    size_t sentences = engine_labels_sentence_count(current->labels);
+    size_t after = count + added->count;
+    after -= job->input.removed.count < after ? job->input.removed.count : after;
+    if (after > config->max_set_labels)
+        return status_fail(why, STATUS_LIMIT, "more than %" PRIu64 " labels in a set",
+                           config->max_set_labels);
+    if (after > config->max_set_texts / sentences)
+        return status_fail(why, STATUS_LIMIT,
+                           "%zu labels times %zu sentences are more than %" PRIu64 " texts", after,
+                           sentences, config->max_set_texts);
     bool *removed = mem_zeroed(count, sizeof *removed);
     enum status status =
         removed ? label_set_job_mark(job, current->labels, removed, why)
@@ -295,6 +305,7 @@ static enum status label_set_job_read_head(struct label_set_job *job, const stru
                            LABEL_SET_JOB_MAX_HEADER - 1);
     snprintf(job->name, sizeof job->name, "%s", request_parameter(request));
     snprintf(job->if_match, sizeof job->if_match, "%s", if_match ? if_match : "");
+    job->has_if_match = if_match;
     job->only_new = if_none_match && !strcmp(if_none_match, "*");
     return STATUS_OK;
 }
