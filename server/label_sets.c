@@ -1,6 +1,7 @@
 #include "server/label_sets.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,11 +52,12 @@ void label_sets_release(struct label_set *set)
 enum status label_sets_check_name(const char *name, struct fail *why)
 {
     size_t length = strlen(name);
-    if (!length || length > LABEL_SETS_MAX_NAME ||
+    bool dots = !strcmp(name, ".") || !strcmp(name, ".."); /* which clients take out of a path */
+    if (!length || length > LABEL_SETS_MAX_NAME || dots ||
         strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != length)
         return status_fail(why, STATUS_INVALID,
                            "the name \"%.80s\" must be 1 to %d letters, digits, dots, underscores "
-                           "and hyphens",
+                           "and hyphens, and not . or ..",
                            name, LABEL_SETS_MAX_NAME);
     return STATUS_OK;
 }
@@ -180,7 +182,7 @@ enum status label_sets_remove(struct label_sets *sets, const char *name,
     enum status status = STATUS_OK;
     if (!set)
         status = status_fail(why, STATUS_NOT_FOUND, "there is no label set \"%s\"", name);
-    else if (set != expected)
+    else if (expected && set != expected)
         status = status_fail(why, STATUS_CANCELLED, "the label set was changed meanwhile");
     if (!status) {
         size_t place = label_sets_place(sets, name);

@@ -55,7 +55,8 @@ struct label_set *label_sets_find(struct label_sets *sets, const char *name);
 enum status label_sets_publish(struct label_sets *sets, struct label_set *set,
                                const struct label_set *expected, struct fail *why);
 
-/* The same for nothing. STATUS_NOT_FOUND, STATUS_CANCELLED. */
+/* Makes the name stand for nothing, if it stands for `expected` (NULL: whatever it stands for).
+ * STATUS_NOT_FOUND, STATUS_CANCELLED. */
 enum status label_sets_remove(struct label_sets *sets, const char *name,
                               const struct label_set *expected, struct fail *why);
 

@@ -18,7 +18,7 @@
 enum {
     LABEL_SET_JOB_MAX_HEADER = 256,
     LABEL_SET_JOB_MAX_ANSWER = 1 << 20,
-    LABEL_SET_JOB_TRIES = 10 /* against others who change the same set */
+    LABEL_SET_JOB_TRIES = 50 /* against others who change the same set */
 };
 
 struct label_set_job {
@@ -224,7 +224,25 @@ static void label_set_job_fail_compiling(struct label_set_job *job, const struct
         label_set_job_fail(job, 500, "internal", why);
 }
 
-/* One try; true if somebody else changed the set meanwhile and it is worth another. */
+/* True if somebody else changed the set meanwhile. A change that nobody waits for any more is not
+ * made. */
+static bool label_set_job_publish(struct label_set_job *job, struct label_set *set,
+                                  const struct label_set *current)
+{
+    struct fail why;
+    if (atomic_load(&job->job.cancelled))
+        return false;
+    enum status status = label_sets_publish(job->service->label_sets, set, current, &why);
+    if (status == STATUS_CANCELLED)
+        return true;
+    if (status)
+        label_set_job_fail(job, 422, "over_limit", &why);
+    else
+        label_set_job_answer(job, set, !current);
+    return false;
+}
+
+/* One try; true if it is worth another. */
 static bool label_set_job_try(struct label_set_job *job, const struct job_tools *tools)
 {
     struct fail why;
@@ -232,17 +250,10 @@ static bool label_set_job_try(struct label_set_job *job, const struct job_tools 
     struct label_set *current = label_sets_find(job->service->label_sets, job->name);
     bool again = false;
     if (label_set_job_may_change(job, current)) {
-        enum status status = label_set_job_compile(job, tools, current, &set, &why);
-        if (status)
+        if (label_set_job_compile(job, tools, current, &set, &why))
             label_set_job_fail_compiling(job, &why);
         else
-            status = label_sets_publish(job->service->label_sets, set, current, &why);
-        if (set && !status)
-            label_set_job_answer(job, set, !current);
-        else if (set && status == STATUS_CANCELLED)
-            again = true;
-        else if (set)
-            label_set_job_fail(job, 422, "over_limit", &why);
+            again = label_set_job_publish(job, set, current);
     }
     label_sets_release(set);
     label_sets_release(current);

@@ -69,10 +69,14 @@ void label_set_resource_handle_delete(struct request *request, struct service *s
         label_set_resource_refuse(request, name);
         return;
     }
-    if ((if_match && !label_set_answer_matches(if_match, set)) ||
-        label_sets_remove(service->label_sets, name, set, &why))
+    enum status status = STATUS_CANCELLED;
+    if (!if_match || label_set_answer_matches(if_match, set))
+        status = label_sets_remove(service->label_sets, name, if_match ? set : NULL, &why);
+    if (status == STATUS_NOT_FOUND)
+        label_set_resource_refuse(request, name);
+    else if (status)
         request_reply_problem(request, 412, "precondition_failed",
-                              "the label set is not as If-Match says, or was changed meanwhile");
+                              "the label set is not (any more) as If-Match says");
     else
         request_reply_nothing(request);
     label_sets_release(set);
