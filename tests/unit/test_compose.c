@@ -4,6 +4,7 @@
 #include "engine/engine_state.h"
 #include "engine/labels.h"
 #include "engine/pool_file.h"
+#include "engine/vision.h"
 
 enum { CACHE = 8 << 20 };
 
@@ -231,6 +232,93 @@ static void test_numbers_of_prompts(void **state)
     prompted_close(&turned);
 }
 
+/* ---- Keys that are a picture's own queries ---- */
+
+enum {
+    PLANTED_LAYER = 2,
+    PLANTED_FIRST = 10,
+    MOST_PATCHES = 16,
+    MOST_WIDTH = 64,
+    MOST_CLUSTERS = 4
+};
+
+struct planted {
+    size_t clusters, patches, width, joint;
+    float rows[MOST_PATCHES * MOST_WIDTH]; /* of the picture, after the last block */
+    float queries[MOST_CLUSTERS * MOST_WIDTH];
+};
+
+static struct planted planted;
+
+static void plant_look(void *context, size_t block, const float *x)
+{
+    if (block == *(size_t *)context)
+        memcpy(planted.rows, x + planted.width,
+               planted.patches * planted.width * sizeof planted.rows[0]);
+}
+
+/* By the definition, from the rows and the clusters that the engine found. */
+static void plant_queries(const struct prompted *prompted)
+{
+    const struct clip_model *model = prompted->engine->model;
+    const struct engine_composition *composition = prompted->compositions[0];
+    const float *mean = prompted->pool->file.query_mean + PLANTED_LAYER * planted.joint;
+    for (size_t cluster = 0; cluster < planted.clusters; cluster++) {
+        float centre[MOST_WIDTH] = {0}, *query = planted.queries + cluster * planted.joint;
+        size_t members = 0;
+        for (size_t patch = 0; patch < planted.patches; patch++) {
+            if (composition->assignment[PLANTED_LAYER * planted.patches + patch] != cluster)
+                continue;
+            members++;
+            for (size_t i = 0; i < planted.width; i++)
+                centre[i] += planted.rows[patch * planted.width + i];
+        }
+        for (size_t i = 0; i < planted.width; i++)
+            centre[i] /= (float)members;
+        kernels_plain.layer_norm(centre, planted.width, 1, planted.width,
+                                 model->vision_post_norm.weight, model->vision_post_norm.bias,
+                                 1e-5f, centre, planted.width);
+        gemm_multiply(model->vision_projection, centre, planted.width, 1, query, planted.joint);
+        kernels_make_unit(&kernels_plain, query, planted.joint);
+        for (size_t i = 0; i < planted.joint; i++)
+            query[i] -= mean[i];
+    }
+}
+
+static void plant_keys(struct pool_file *file)
+{
+    memcpy(file->keys + PLANTED_FIRST * file->query_width, planted.queries,
+           file->clusters * file->query_width * sizeof(float));
+}
+
+static void test_planted_keys_are_found(void **state)
+{
+    (void)state;
+    struct prompted prompted;
+    prompted_open(&prompted, &case_full, 0, 0);
+    const struct clip_model_geometry *geometry = &prompted.engine->model->geometry;
+    planted = (struct planted){.clusters = engine_pool_info(prompted.pool)->clusters,
+                               .patches = geometry->patches,
+                               .width = geometry->vision.width,
+                               .joint = geometry->joint_width};
+    size_t last = geometry->vision.blocks;
+    const struct vision_watcher watcher = {.look = plant_look, .context = &last, .last = last};
+    prompted_look(&prompted, 1);
+    vision_forward(&prompted.engine->vision, prompted.engine->model, prompted.pixels, 1, &watcher,
+                   &prompted.session->arena, prompted.features);
+    plant_queries(&prompted);
+    change_pool(&prompted, &case_full, plant_keys);
+    prompted_look(&prompted, 1);
+    const struct engine_composition *composition = prompted.compositions[0];
+    for (size_t i = 0; i < planted.clusters; i++) {
+        size_t at = PLANTED_LAYER * composition->chosen + i;
+        assert_int_equal(composition->prompts[at], PLANTED_FIRST + i);
+        assert_int_equal(composition->clusters[at], i);
+        unit_assert_near(composition->similarities[at], 1, 1e-6);
+    }
+    prompted_close(&prompted);
+}
+
 /* ---- Labels ---- */
 
 static void test_order_and_twins_of_labels(void **state)
@@ -355,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_shift_and_scale_of_prompts),
         cmocka_unit_test(test_length_of_keys),
         cmocka_unit_test(test_numbers_of_prompts),
+        cmocka_unit_test(test_planted_keys_are_found),
         cmocka_unit_test(test_order_and_twins_of_labels),
         cmocka_unit_test(test_added_labels),
         cmocka_unit_test(test_sentences_are_averaged),
