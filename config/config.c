@@ -180,10 +180,11 @@ static enum status config_apply_presets(struct config *config, const bool *flagg
         const char *value = getenv(variable);
         if (flagged[i])
             continue;
-        enum status status = value && *value ? config_set(config, option, value, variable, why)
-                             : option->preset
-                                 ? config_set(config, option, option->preset, option->name, why)
-                                 : STATUS_OK;
+        enum status status = STATUS_OK;
+        if (value && *value)
+            status = config_set(config, option, value, variable, why);
+        else if (option->preset)
+            status = config_set(config, option, option->preset, option->name, why);
         if (status)
             return status;
     }

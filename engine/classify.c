@@ -1,15 +1,8 @@
-#include "engine/classify.h"
-
+/* From cosines to an answer: engine_probabilities and engine_top of engine.h. Pure functions. */
 #include <math.h>
 #include <stdbool.h>
 
 #include "engine/engine.h"
-
-void classify_cosines(const struct kernels *kernels, const float *features, size_t count,
-                      size_t width, const float *image, float *out_cosines)
-{
-    kernels->dot_rows(image, features, width, count, width, out_cosines);
-}
 
 static float classify_best_cosine(const float *cosines, size_t count)
 {

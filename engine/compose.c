@@ -155,12 +155,19 @@ static void compose_embed_prompts(struct compose_pass *pass, size_t block)
 
 /* ---- Attention ---- */
 
-/* Where prompt rows are among the rows of the block: in the first, and from the last prompted one
- * on if that is not the tower's last. */
-static bool compose_prompts_have_rows(const struct compose_pass *pass, size_t block)
+/* Whether the prompts' outputs of this block are read: those of the last prompted one go on through
+ * the tower, unless it is the tower's last. */
+static bool compose_prompts_go_on(const struct compose_pass *pass, size_t block)
 {
     size_t blocks = pass->compose->model->geometry.text.blocks;
-    return pass->slots && (block == 0 || (pass->depth < blocks && block + 1 >= pass->depth));
+    return pass->slots && pass->depth < blocks && block + 1 >= pass->depth;
+}
+
+/* Whether prompts are among the rows of this block, and not in the pool's table: in the first,
+ * where positions are added, and where they go on. */
+static bool compose_prompts_have_rows(const struct compose_pass *pass, size_t block)
+{
+    return (pass->slots && block == 0) || compose_prompts_go_on(pass, block);
 }
 
 static void compose_point_at_prompts(struct compose_pass *pass, size_t block)
@@ -270,12 +277,10 @@ static void compose_block(struct compose_pass *pass, size_t block, size_t from, 
 static void compose_run_block(struct compose_pass *pass, size_t block)
 {
     size_t blocks = pass->compose->model->geometry.text.blocks;
-    bool prompts_have_rows = compose_prompts_have_rows(pass, block);
-    bool prompts_go_on = pass->depth < blocks && block + 1 >= pass->depth;
-    if (prompts_have_rows && block < pass->depth)
+    size_t from = compose_prompts_have_rows(pass, block) ? 0 : pass->slots;
+    size_t out_first = compose_prompts_go_on(pass, block) ? 0 : pass->slots;
+    if (from < pass->slots && block < pass->depth)
         compose_embed_prompts(pass, block);
-    size_t from = prompts_have_rows ? 0 : pass->slots;
-    size_t out_first = prompts_go_on ? 0 : pass->slots;
     if (block + 1 == blocks)
         out_first = pass->rows - pass->trie->leaves;
     compose_block(pass, block, from, out_first);

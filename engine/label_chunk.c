@@ -88,6 +88,7 @@ static size_t label_texts_common(const struct label_texts *texts, size_t a, size
     return same;
 }
 
+/* By tokens, then by name. By the first sentence, whose texts have the numbers of the labels. */
 static int label_texts_compare(const void *a, const void *b, void *context)
 {
     const struct label_texts *texts = context;

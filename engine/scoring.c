@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "engine/base/mem.h"
-#include "engine/classify.h"
 #include "engine/composition.h"
 #include "engine/engine.h"
 #include "engine/engine_state.h"
@@ -19,35 +18,30 @@ enum status engine_labels_check_pool(const struct engine_labels *labels,
     return labels_check_room(labels, pool->file.depth ? pool->slots : 0, pool->context, why);
 }
 
-/* The cosines of a chunk's labels with a picture to where the set has the labels. */
+/* The cosines of a chunk's labels, by their features, with a picture to where the set has the
+ * labels. */
 static void scoring_scatter(const struct engine *engine, const struct label_part *part,
-                            const float *features, const float *image_features, float *scratch,
-                            float *out_cosines)
+                            const float *features, const float *image_features, float *out_cosines)
 {
-    classify_cosines(engine->text.kernels, features, part->chunk->count,
-                     engine->model->geometry.joint_width, image_features, scratch);
-    for (size_t slot = 0; slot < part->chunk->count; slot++)
-        if (part->members[slot] != LABELS_NOBODY)
-            out_cosines[part->members[slot]] = scratch[slot];
+    size_t joint = engine->model->geometry.joint_width;
+    float cosines[SCORING_LABELS_A_STEP];
+    for (size_t done = 0; done < part->chunk->count; done += SCORING_LABELS_A_STEP) {
+        size_t left = part->chunk->count - done;
+        size_t count = left < SCORING_LABELS_A_STEP ? left : SCORING_LABELS_A_STEP;
+        engine->text.kernels->dot_rows(image_features, features + done * joint, joint, count, joint,
+                                       cosines);
+        for (size_t i = 0; i < count; i++)
+            if (part->members[done + i] != LABELS_NOBODY)
+                out_cosines[part->members[done + i]] = cosines[i];
+    }
 }
 
 void engine_cosines(const struct engine *engine, const struct engine_labels *labels,
                     const float *image_features, float *out_cosines)
 {
-    size_t joint = engine->model->geometry.joint_width;
-    float scratch[SCORING_LABELS_A_STEP];
-    for (size_t i = 0; i < labels->part_count; i++) {
-        const struct label_part *part = &labels->parts[i];
-        for (size_t done = 0; done < part->chunk->count; done += SCORING_LABELS_A_STEP) {
-            size_t left = part->chunk->count - done;
-            size_t count = left < SCORING_LABELS_A_STEP ? left : SCORING_LABELS_A_STEP;
-            classify_cosines(engine->text.kernels, part->chunk->features + done * joint, count,
-                             joint, image_features, scratch);
-            for (size_t k = 0; k < count; k++)
-                if (part->members[done + k] != LABELS_NOBODY)
-                    out_cosines[part->members[done + k]] = scratch[k];
-        }
-    }
+    for (size_t i = 0; i < labels->part_count; i++)
+        scoring_scatter(engine, &labels->parts[i], labels->parts[i].chunk->features, image_features,
+                        out_cosines);
 }
 
 /* The pictures of one composition, which is that of picture `first`. */
@@ -70,16 +64,12 @@ static void scoring_score_part(const struct scoring_group *group, const struct l
                                const float *features)
 {
     const struct engine_scoring *scoring = group->scoring;
-    struct engine_session *session = group->session;
-    size_t joint = session->engine->model->geometry.joint_width;
-    size_t used = session->arena.used_bytes;
-    float *scratch = arena_floats(&session->arena, part->chunk->count);
+    const struct engine *engine = group->session->engine;
+    size_t joint = engine->model->geometry.joint_width;
     for (size_t picture = group->first; picture < scoring->count; picture++)
         if (scoring_is_in_group(group, picture))
-            scoring_scatter(session->engine, part, features,
-                            scoring->image_features + picture * joint, scratch,
+            scoring_scatter(engine, part, features, scoring->image_features + picture * joint,
                             group->out_cosines + picture * scoring->labels->count);
-    arena_rewind(&session->arena, used);
 }
 
 /* From the memo of features, or computed and kept there. */

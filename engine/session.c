@@ -14,11 +14,10 @@
 enum { SESSION_TEXT_ROWS = 1024 };
 /* ---- Sessions ---- */
 
-/* Of a chunk of labels under any pool: its features, those of one sentence, their cosines, and the
- * pass. */
+/* Of a chunk of labels under any pool: its features, those of one sentence, and the pass. */
 static size_t session_chunk_bytes(const struct clip_model *model, size_t max_text_rows)
 {
-    return 3 * arena_floats_bytes(max_text_rows * model->geometry.joint_width) +
+    return 2 * arena_floats_bytes(max_text_rows * model->geometry.joint_width) +
            compose_scratch_bytes(model, max_text_rows, model->geometry.context);
 }
 

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "engine/classify.h"
+#include "engine/engine.h"
 
 static void test_probabilities(void **state)
 {
@@ -65,23 +65,12 @@ static void test_top_of_many(void **state)
     }
 }
 
-static void test_cosines(void **state)
-{
-    (void)state;
-    float features[] = {1, 0, 0, 1, 0.6f, 0.8f}, image[] = {0.8f, 0.6f}, cosines[3];
-    classify_cosines(kernels_best(), features, 3, 2, image, cosines);
-    unit_assert_near(cosines[0], 0.8, 1e-6);
-    unit_assert_near(cosines[1], 0.6, 1e-6);
-    unit_assert_near(cosines[2], 0.96, 1e-6);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_probabilities),
         cmocka_unit_test(test_top_is_sorted_with_ties_to_the_lower_index),
         cmocka_unit_test(test_top_of_many),
-        cmocka_unit_test(test_cosines),
     };
     return cmocka_run_group_tests_name("classify", tests, NULL, NULL);
 }
