@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/buf.h"
+
 enum config_type { CONFIG_NUMBER, CONFIG_TEXT, CONFIG_CHOICE };
 
 struct config_option {
@@ -103,7 +105,12 @@ static const struct config_option config_options[] = {
                       "time to finish what is in flight after SIGTERM or SIGINT"),
 };
 
-enum { CONFIG_OPTION_COUNT = sizeof config_options / sizeof config_options[0] };
+enum {
+    CONFIG_OPTION_COUNT = sizeof config_options / sizeof config_options[0],
+    CONFIG_MAX_FILE_BYTES = 1 << 20
+};
+
+_Static_assert((int)CONFIG_OPTION_COUNT <= (int)CONFIG_MOST_OPTIONS, "room for every source");
 
 static enum status config_set_number(uint64_t *field, const struct config_option *option,
                                      const char *value, const char *source, struct fail *why)
@@ -144,9 +151,11 @@ static enum status config_set_choice(uint64_t *field, const struct config_option
 }
 
 static enum status config_set(struct config *config, const struct config_option *option,
-                              const char *value, const char *source, struct fail *why)
+                              const char *value, enum config_source from, const char *source,
+                              struct fail *why)
 {
     char *field = (char *)config + option->offset;
+    config->sources[option - config_options] = (unsigned char)from;
     switch (option->type) {
     case CONFIG_NUMBER:
         return config_set_number((uint64_t *)field, option, value, source, why);
@@ -168,27 +177,31 @@ static void config_variable_name(const struct config_option *option, char *out, 
         *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
 }
 
-/* Every option that no flag has set: from the environment (an empty variable is none) or its
- * default. */
-static enum status config_apply_presets(struct config *config, const bool *flagged,
-                                        struct fail *why)
+static enum status config_apply_presets(struct config *config, struct fail *why)
 {
-    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT && !status; i++) {
         const struct config_option *option = &config_options[i];
-        char variable[64];
-        config_variable_name(option, variable, sizeof variable);
-        const char *value = getenv(variable);
-        if (flagged[i])
-            continue;
-        enum status status = STATUS_OK;
-        if (value && *value)
-            status = config_set(config, option, value, variable, why);
-        else if (option->preset)
-            status = config_set(config, option, option->preset, option->name, why);
-        if (status)
-            return status;
+        if (option->preset)
+            status = config_set(config, option, option->preset, CONFIG_DEFAULT, option->name, why);
     }
-    return STATUS_OK;
+    return status;
+}
+
+/* An empty variable is none. */
+static enum status config_apply_environment(struct config *config, const bool *flagged,
+                                            struct fail *why)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT && !status; i++) {
+        char variable[64];
+        config_variable_name(&config_options[i], variable, sizeof variable);
+        const char *value = getenv(variable);
+        if (value && *value && !flagged[i])
+            status =
+                config_set(config, &config_options[i], value, CONFIG_ENVIRONMENT, variable, why);
+    }
+    return status;
 }
 
 static const struct config_option *config_find(const char *name, size_t length)
@@ -200,27 +213,136 @@ static const struct config_option *config_find(const char *name, size_t length)
     return NULL;
 }
 
-/* Takes the flag at *position, with its value, and moves on. */
-static enum status config_apply_flag(struct config *config, int count, char *const *arguments,
-                                     int *position, bool *flagged, struct fail *why)
+/* ---- The file ---- */
+
+/* Cuts the white space off both ends of a text that may be written to. */
+static char *config_trim(char *text)
 {
-    const char *argument = arguments[(*position)++];
+    text += strspn(text, " \t\r");
+    size_t length = strlen(text);
+    while (length && strchr(" \t\r", text[length - 1]))
+        length--;
+    text[length] = '\0';
+    return text;
+}
+
+static enum status config_apply_line(struct config *config, char *line, const char *source,
+                                     bool *seen, struct fail *why)
+{
+    char *equals = strchr(line, '=');
+    if (!equals)
+        return status_fail(why, STATUS_INVALID, "%s: \"%.60s\" is not NAME = VALUE", source, line);
+    *equals = '\0';
+    const char *name = config_trim(line), *value = config_trim(equals + 1);
+    const struct config_option *option = config_find(name, strlen(name));
+    if (!option)
+        return status_fail(why, STATUS_INVALID, "%s: unknown option \"%.60s\"", source, name);
+    if (seen[option - config_options])
+        return status_fail(why, STATUS_INVALID, "%s: %s is given twice", source, option->name);
+    seen[option - config_options] = true;
+    char named[512];
+    snprintf(named, sizeof named, "%s: %s", source, option->name);
+    return config_set(config, option, value, CONFIG_FILE, named, why);
+}
+
+static enum status config_apply_lines(struct config *config, const char *path, struct fail *why)
+{
+    bool seen[CONFIG_OPTION_COUNT] = {false};
+    size_t number = 0;
+    enum status status = STATUS_OK;
+    for (char *next = config->file_text; next && !status;) {
+        char source[400], *line = next;
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        line = config_trim(line);
+        snprintf(source, sizeof source, "%s, line %zu", path, ++number);
+        if (*line && *line != '#')
+            status = config_apply_line(config, line, source, seen, why);
+    }
+    return status;
+}
+
+static enum status config_apply_file(struct config *config, const char *path, struct fail *why)
+{
+    struct buf text;
+    buf_init(&text, CONFIG_MAX_FILE_BYTES);
+    enum status status = buf_read_file(&text, path, why);
+    if (!status && memchr(text.data, '\0', text.size))
+        status = status_fail(why, STATUS_FORMAT, "%s holds a NUL byte", path);
+    if (status) {
+        buf_finish(&text);
+        return status;
+    }
+    config->file_text = text.data;
+    return config_apply_lines(config, path, why);
+}
+
+/* ---- Flags ---- */
+
+struct config_flags {
+    int count;
+    char *const *arguments;
+    bool flagged[CONFIG_OPTION_COUNT];
+    const char *file; /* of --config */
+};
+
+/* The value of a flag: behind its '=', or the next argument. */
+static enum status config_take_value(const struct config_flags *flags, int *position,
+                                     const char *equals, const char *flag, size_t length,
+                                     const char **out, struct fail *why)
+{
+    *out = equals ? equals + 1 : NULL;
+    if (!*out && *position < flags->count)
+        *out = flags->arguments[(*position)++];
+    return *out ? STATUS_OK
+                : status_fail(why, STATUS_INVALID, "%.*s needs a value", (int)length, flag);
+}
+
+static bool config_is(const char *flag, size_t length, const char *name)
+{
+    return strlen(name) == length && !strncmp(flag, name, length);
+}
+
+/* Takes the flag at *position, with its value, and moves on. */
+static enum status config_apply_flag(struct config *config, struct config_flags *flags,
+                                     int *position, struct fail *why)
+{
+    const char *argument = flags->arguments[(*position)++], *value;
     if (strncmp(argument, "--", 2) != 0)
         return status_fail(why, STATUS_INVALID, "unexpected argument \"%s\"", argument);
     const char *equals = strchr(argument, '=');
     size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
+    bool print = config_is(argument, length, "--print-config") && !equals;
+    bool check = config_is(argument, length, "--check-config") && !equals;
+    config->print |= print;
+    config->check |= check;
+    if (print || check)
+        return STATUS_OK;
+    bool file = config_is(argument, length, "--config");
     const struct config_option *option = config_find(argument + 2, length - 2);
-    if (!option)
+    if (!option && !file)
         return status_fail(why, STATUS_INVALID, "unknown option %.*s", (int)length, argument);
-    const char *value = equals ? equals + 1 : NULL;
-    if (!value && *position < count)
-        value = arguments[(*position)++];
-    if (!value)
-        return status_fail(why, STATUS_INVALID, "--%s needs a value", option->name);
+    enum status status = config_take_value(flags, position, equals, argument, length, &value, why);
+    if (status)
+        return status;
+    if (file) {
+        flags->file = value;
+        return STATUS_OK;
+    }
     char source[64];
     snprintf(source, sizeof source, "--%s", option->name);
-    flagged[option - config_options] = true;
-    return config_set(config, option, value, source, why);
+    flags->flagged[option - config_options] = true;
+    return config_set(config, option, value, CONFIG_FLAG, source, why);
+}
+
+static enum status config_apply_flags(struct config *config, struct config_flags *flags,
+                                      struct fail *why)
+{
+    enum status status = STATUS_OK;
+    for (int position = 0; !status && position < flags->count;)
+        status = config_apply_flag(config, flags, &position, why);
+    return status;
 }
 
 static enum status config_check(const struct config *config, struct fail *why)
@@ -238,20 +360,60 @@ static enum status config_check(const struct config *config, struct fail *why)
     return STATUS_OK;
 }
 
+/* The flags are read twice: first for their mistakes and for --config, at last for their values,
+ * which win over what was set in between. */
 enum status config_load(struct config *out, int count, char *const *arguments, struct fail *why)
 {
     struct config config = {0};
-    bool flagged[CONFIG_OPTION_COUNT] = {false};
-    enum status status = STATUS_OK;
-    for (int position = 0; !status && position < count;)
-        status = config_apply_flag(&config, count, arguments, &position, flagged, why);
+    struct config_flags flags = {.count = count, .arguments = arguments};
+    enum status status = config_apply_flags(&config, &flags, why);
+    const char *variable = getenv("ATTRIPROMPT_CONFIG");
+    const char *file = flags.file ? flags.file : variable && *variable ? variable : NULL;
     if (!status)
-        status = config_apply_presets(&config, flagged, why);
+        status = config_apply_presets(&config, why);
+    if (!status && file)
+        status = config_apply_file(&config, file, why);
+    if (!status)
+        status = config_apply_environment(&config, flags.flagged, why);
+    if (!status)
+        status = config_apply_flags(&config, &flags, why);
     if (!status)
         status = config_check(&config, why);
-    if (!status)
+    if (status)
+        config_finish(&config);
+    else
         *out = config;
     return status;
+}
+
+void config_finish(struct config *config)
+{
+    if (!config)
+        return;
+    free(config->file_text);
+    config->file_text = NULL;
+}
+
+void config_print(const struct config *config, FILE *stream)
+{
+    static const char *const sources[] = {[CONFIG_DEFAULT] = "default",
+                                          [CONFIG_FILE] = "from the file",
+                                          [CONFIG_ENVIRONMENT] = "from the environment",
+                                          [CONFIG_FLAG] = "from a flag"};
+    fprintf(stream, "# attriprompt serve, every option: NAME = VALUE\n");
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct config_option *option = &config_options[i];
+        const char *field = (const char *)config + option->offset;
+        fprintf(stream, "\n# %s (%s)\n", option->help, sources[config->sources[i]]);
+        if (option->type == CONFIG_NUMBER)
+            fprintf(stream, "%s = %" PRIu64 "\n", option->name, *(const uint64_t *)field);
+        else if (option->type == CONFIG_CHOICE)
+            fprintf(stream, "%s = %s\n", option->name, option->choices[*(const uint64_t *)field]);
+        else if (*(const char *const *)field)
+            fprintf(stream, "%s = %s\n", option->name, *(const char *const *)field);
+        else
+            fprintf(stream, "# %s =\n", option->name);
+    }
 }
 
 void config_print_help(FILE *stream)

@@ -1,16 +1,18 @@
 /*
  * Every option of `attriprompt serve`, one row of a table each (config.c): its name, its type, its
  * default, its bounds and its help. A flag wins over the environment, the environment over the
- * default.
+ * file, the file over the default.
  *
  *   --max-body-bytes 1048576   or   --max-body-bytes=1048576
  *   ATTRIPROMPT_MAX_BODY_BYTES=1048576
+ *   max-body-bytes = 1048576        in the file that --config or ATTRIPROMPT_CONFIG names
  *
  * Filled once at start, then only read: any thread.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -21,7 +23,11 @@ enum config_fingerprint { CONFIG_MATCH, CONFIG_ANY };
 
 enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_GELU };
 
-/* Texts belong to the command line, the environment or the table: never freed. */
+enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
+
+enum { CONFIG_MOST_OPTIONS = 64 };
+
+/* Texts belong to the command line, the environment, the table or file_text. */
 struct config {
     const char *host;
     uint64_t port;
@@ -55,11 +61,22 @@ struct config {
     uint64_t request_timeout_ms;
     uint64_t max_request_timeout_ms;
     uint64_t drain_timeout_ms;
+
+    bool print, check;                          /* --print-config, --check-config */
+    char *file_text;                            /* owned */
+    unsigned char sources[CONFIG_MOST_OPTIONS]; /* enum config_source, in the order of the table */
 };
 
-/* Fills *out from the defaults, the environment, and arguments[0..count), which are flags only
- * (no program or command name). STATUS_INVALID names the option, the value and what is allowed. */
+/* Fills *out from the defaults, the file, the environment, and arguments[0..count), which are flags
+ * only (no program or command name); --print-config and --check-config are told in *out. Failures
+ * name the option or the line, the value and what is allowed. STATUS_INVALID; of the file also
+ * those of buf_read_file. */
 enum status config_load(struct config *out, int count, char *const *arguments, struct fail *why);
+void config_finish(struct config *config); /* NULL is allowed */
+
+/* Every option with its value, what it does and where the value comes from, as a file that
+ * --config takes. */
+void config_print(const struct config *config, FILE *stream);
 
 /* One paragraph an option, from the table. */
 void config_print_help(FILE *stream);

@@ -29,11 +29,19 @@ struct serve {
 
 static void serve_print_help(void)
 {
-    printf("usage: attriprompt serve [OPTION VALUE]...\n"
-           "\n"
-           "Serves image classification over HTTP. A flag wins over the environment, the\n"
-           "environment over the default.\n"
-           "\n");
+    printf(
+        "usage: attriprompt serve [OPTION VALUE]...\n"
+        "\n"
+        "Serves image classification over HTTP. A flag wins over the environment, the\n"
+        "environment over the file, the file over the default.\n"
+        "\n"
+        "  --config FILE\n"
+        "      file with a line NAME = VALUE for each option that it sets, and comments behind #;\n"
+        "      environment ATTRIPROMPT_CONFIG\n"
+        "  --print-config\n"
+        "      print every option with its value, as such a file, and end\n"
+        "  --check-config\n"
+        "      end with 0 if the options are valid, with 2 and a message if not\n");
     config_print_help(stdout);
 }
 
@@ -218,6 +226,19 @@ static enum status serve_run(struct serve *serve, const struct router *router, s
     return status;
 }
 
+static int serve_until_stopped(struct serve *serve, const struct router *router)
+{
+    struct fail why;
+    log_set_level((enum log_level)serve->config.log_level);
+    signal(SIGPIPE, SIG_IGN);
+    if (serve_run(serve, router, &why)) {
+        fprintf(stderr, "attriprompt serve: %s\n", why.message);
+        return 1;
+    }
+    log_line(LOG_INFO, "stopped");
+    return 0;
+}
+
 int serve_main(int argc, char **argv, const struct router *router, void (*end_at_once)(void))
 {
     struct serve serve = {.end_at_once = end_at_once};
@@ -231,12 +252,11 @@ int serve_main(int argc, char **argv, const struct router *router, void (*end_at
         fprintf(stderr, "attriprompt serve: %s\n", why.message);
         return 2;
     }
-    log_set_level((enum log_level)serve.config.log_level);
-    signal(SIGPIPE, SIG_IGN);
-    if (serve_run(&serve, router, &why)) {
-        fprintf(stderr, "attriprompt serve: %s\n", why.message);
-        return 1;
-    }
-    log_line(LOG_INFO, "stopped");
-    return 0;
+    if (serve.config.print)
+        config_print(&serve.config, stdout);
+    int code = 0;
+    if (!serve.config.print && !serve.config.check)
+        code = serve_until_stopped(&serve, router);
+    config_finish(&serve.config);
+    return code;
 }
