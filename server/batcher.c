@@ -118,6 +118,26 @@ bool batcher_remove(struct batcher *batcher, struct job *job)
     return true;
 }
 
+/* So that about the last ten batches count. */
+static const double batcher_fading = 0.9;
+
+void batcher_note_work(struct batcher *batcher, uint64_t busy_us, size_t rows)
+{
+    batcher->busy_us += (double)busy_us;
+    if (!rows)
+        return;
+    batcher->busy_us *= batcher_fading;
+    batcher->done_rows = batcher_fading * (batcher->done_rows + (double)rows);
+}
+
+uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers)
+{
+    if (!(batcher->done_rows > 0))
+        return 0;
+    size_t rows = batcher->waiting.rows + batcher->ready.rows + batcher->to_answer.rows;
+    return (uint64_t)((double)rows * batcher->busy_us / batcher->done_rows / (double)workers);
+}
+
 bool batcher_has_work(const struct batcher *batcher)
 {
     return batcher->waiting.first || batcher->ready.first || batcher->to_answer.first;

@@ -36,6 +36,7 @@ struct batcher {
     struct batcher_list waiting;
     struct batcher_list ready;
     struct batcher_list to_answer;
+    double busy_us, done_rows; /* of late, the older the less: what a row costs */
 };
 
 enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN, BATCHER_ANSWER };
@@ -59,6 +60,13 @@ enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struc
 
 /* Takes a job back; false if it is not here (any more). */
 bool batcher_remove(struct batcher *batcher, struct job *job);
+
+/* A worker was busy for so long, which finished rows rows (0: none yet). */
+void batcher_note_work(struct batcher *batcher, uint64_t busy_us, size_t rows);
+
+/* How long so many workers will take for all that is here, as far as can be told; 0 before anything
+ * was finished. */
+uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers);
 
 /* Whether batcher_next would give something. */
 bool batcher_has_work(const struct batcher *batcher);

@@ -244,6 +244,7 @@ void request_submit(struct request *request, struct job *job)
     if (workers_submit(http->service->workers, job, &why)) {
         http_destroy_job(http, job);
         request_reply_problem(request, 429, "queue_full", why.message);
+        request->reply.retry_after_s = workers_retry_after_s(http->service->workers);
         return;
     }
     request->job = job;

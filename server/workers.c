@@ -10,6 +10,8 @@
 #include "server/batcher.h"
 #include "server/clock.h"
 
+enum { WORKERS_MOST_RETRY_AFTER_S = 60 };
+
 struct worker {
     struct workers *workers;
     struct engine_session *session;
@@ -187,6 +189,23 @@ static bool workers_has_work(void *argument)
     return atomic_load(&workers->work) || atomic_load(&workers->stopping);
 }
 
+static void workers_do(struct worker *worker, enum batcher_action action, struct job *jobs,
+                       size_t rows)
+{
+    struct workers *workers = worker->workers;
+    uint64_t started_us = clock_now_us();
+    if (action == BATCHER_PREPARE)
+        workers_prepare(worker, jobs);
+    else if (action == BATCHER_RUN)
+        workers_run(worker, jobs, rows);
+    else
+        workers_answer(worker, jobs);
+    pthread_mutex_lock(&workers->lock);
+    batcher_note_work(&workers->batcher, clock_now_us() - started_us,
+                      action == BATCHER_RUN ? rows : 0);
+    pthread_mutex_unlock(&workers->lock);
+}
+
 static void *workers_main(void *argument)
 {
     struct worker *worker = argument;
@@ -198,12 +217,8 @@ static void *workers_main(void *argument)
         enum batcher_action action = batcher_next(&workers->batcher, clock_now_us(), &jobs, &rows);
         atomic_store(&workers->work, batcher_has_work(&workers->batcher));
         pthread_mutex_unlock(&workers->lock);
-        if (action == BATCHER_PREPARE)
-            workers_prepare(worker, jobs);
-        else if (action == BATCHER_RUN)
-            workers_run(worker, jobs, rows);
-        else if (action == BATCHER_ANSWER)
-            workers_answer(worker, jobs);
+        if (action != BATCHER_IDLE)
+            workers_do(worker, action, jobs, rows);
         else
             engine_team_serve(workers->engine, workers_has_work, workers);
     }
@@ -303,4 +318,15 @@ bool workers_cancel(struct workers *workers, struct job *job)
     atomic_store(&workers->work, batcher_has_work(&workers->batcher));
     pthread_mutex_unlock(&workers->lock);
     return removed;
+}
+
+unsigned workers_retry_after_s(struct workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    uint64_t backlog_us = batcher_backlog_us(&workers->batcher, workers->count);
+    pthread_mutex_unlock(&workers->lock);
+    uint64_t seconds = (backlog_us + 999999) / 1000000;
+    return seconds < 1                            ? 1
+           : seconds > WORKERS_MOST_RETRY_AFTER_S ? WORKERS_MOST_RETRY_AFTER_S
+                                                  : (unsigned)seconds;
 }

@@ -31,6 +31,10 @@ void workers_destroy(struct workers *workers);
  * thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
+/* What to tell a client whose job was refused: how many seconds the work that waits will take, from
+ * 1 to 60. Loop thread. */
+unsigned workers_retry_after_s(struct workers *workers);
+
 /* Gives up on a job. True: it was still waiting and is the caller's again. False: a worker has it,
  * and it comes back through completions. Loop thread. */
 bool workers_cancel(struct workers *workers, struct job *job);

@@ -323,7 +323,7 @@ def test_full_queue():
         for reply in replies:
             if reply.status == 429:
                 assert_problem(reply, 429, "queue_full", "1")
-                assert reply.headers["retry-after"] == "1"
+                assert 1 <= int(reply.headers["retry-after"]) <= 60
         assert server.post_raw(DOG).status == 200
 
 

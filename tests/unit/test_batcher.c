@@ -50,6 +50,26 @@ static void test_prepares_in_order_until_a_batch_is_full(void **state)
     assert_ptr_equal(out, &jobs[4]);
 }
 
+static void test_backlog(void **state)
+{
+    (void)state;
+    struct batcher batcher;
+    struct job waiting[3] = {{.kind = NULL}}, ready = {.rows = 5};
+    batcher_init(&batcher, 10, 4);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(batcher_push(&batcher, &waiting[i], 0, NULL), STATUS_OK);
+    batcher_push_ready(&batcher, &ready, 0);
+    assert_int_equal(batcher_backlog_us(&batcher, 2), 0); /* nothing is known yet */
+    batcher_note_work(&batcher, 1000, 0);
+    assert_int_equal(batcher_backlog_us(&batcher, 2), 0);
+    batcher_note_work(&batcher, 7000, 4); /* 2,000 a row */
+    unit_assert_near((double)batcher_backlog_us(&batcher, 1), 16000, 1);
+    unit_assert_near((double)batcher_backlog_us(&batcher, 2), 8000, 1);
+    for (size_t i = 0; i < 100; i++) /* what was long ago is forgotten */
+        batcher_note_work(&batcher, 400, 4);
+    unit_assert_near((double)batcher_backlog_us(&batcher, 1), 800, 2);
+}
+
 /* Answers come before all else, and can be taken back. */
 static void test_answers_come_first(void **state)
 {
@@ -161,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_lone_job_goes_straight_through),
+        cmocka_unit_test(test_backlog),
         cmocka_unit_test(test_answers_come_first),
         cmocka_unit_test(test_prepares_in_order_until_a_batch_is_full),
         cmocka_unit_test(test_a_ready_job_does_not_wait_for_later_ones),
