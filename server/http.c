@@ -17,7 +17,8 @@
 
 enum {
     HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
-    HTTP_LINGER_MS = 3000               /* how long a client that was refused may go on sending */
+    HTTP_LINGER_MS = 3000,              /* how long a client that was refused may go on sending */
+    HTTP_PROBE_MS = 500                 /* between two looks at clients that wait for an answer */
 };
 
 void http_note_deadline(struct http *http, uint64_t deadline_us)
@@ -384,6 +385,22 @@ static void http_expire_request(struct request *request)
     request_hang_up(request);
 }
 
+/* Work that nobody waits for any more is given up. */
+static void http_probe(struct http *http, uint64_t now_us)
+{
+    if (now_us < http->next_probe_us)
+        return;
+    http->next_probe_us = UINT64_MAX;
+    for (struct request *request = http->requests; request; request = request->next) {
+        if (request->state != REQUEST_WORKING)
+            continue;
+        if (request_client_is_gone(request))
+            http_give_up(request, 499, "client_gone", "the client has closed the connection");
+        else
+            http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
+    }
+}
+
 static void http_expire(struct http *http, uint64_t now_us)
 {
     if (atomic_exchange(&http->completions->deadlines_moved, false))
@@ -425,7 +442,7 @@ enum status http_create(struct service *service, const struct router *router, in
     http->service = service;
     http->router = *router;
     http->completions = completions;
-    http->next_deadline_us = UINT64_MAX;
+    http->next_deadline_us = http->next_probe_us = UINT64_MAX;
     http->connections.most_idle_us =
         config->connection_timeout_s * 1000000 + config->body_timeout_ms * 1000;
     http->daemon = MHD_start_daemon(
@@ -463,16 +480,22 @@ void http_run(struct http *http, uint64_t now_us)
 {
     http_collect(http);
     http_expire(http, now_us);
+    http_probe(http, now_us);
     MHD_run(http->daemon);
+    if (http->jobs && http->next_probe_us == UINT64_MAX)
+        http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
 }
 
 uint64_t http_next_run_us(const struct http *http, uint64_t now_us)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
-    if (MHD_get_timeout(http->daemon, &timeout_ms) != MHD_YES)
-        return http->next_deadline_us;
-    uint64_t next_us = now_us + timeout_ms * 1000;
-    return next_us < http->next_deadline_us ? next_us : http->next_deadline_us;
+    uint64_t next_us = http->next_deadline_us;
+    if (http->next_probe_us < next_us)
+        next_us = http->next_probe_us;
+    if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES &&
+        now_us + timeout_ms * 1000 < next_us)
+        next_us = now_us + timeout_ms * 1000;
+    return next_us;
 }
 
 void http_drain(struct http *http)

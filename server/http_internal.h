@@ -16,6 +16,7 @@ struct http {
     struct http_connections connections;
     struct request *requests;
     uint64_t next_deadline_us; /* no deadline is earlier */
+    uint64_t next_probe_us;    /* of clients whose work is under way */
     uint64_t id_seed;
     size_t buffered_bytes; /* of all bodies and answers on their way, wherever they are */
     size_t jobs;           /* handed to the workers and not back yet */

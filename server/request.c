@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,12 @@ void request_send_past_library(struct request *request)
         shutdown(fd, SHUT_WR);
     request->state = REQUEST_LINGERING;
     request->sent_status = reply->status;
+}
+
+bool request_client_is_gone(const struct request *request)
+{
+    struct pollfd socket = {.fd = request_socket(request)};
+    return socket.fd >= 0 && poll(&socket, 1, 0) > 0 && (socket.revents & (POLLERR | POLLHUP));
 }
 
 void request_hang_up(const struct request *request)

@@ -59,6 +59,10 @@ bool request_send(struct request *request, bool close_after);
  * while a body is arriving. */
 void request_send_past_library(struct request *request);
 
+/* Whether the client has reset the connection, which the library does not look for while it is
+ * suspended. One that has only stopped sending may still read. */
+bool request_client_is_gone(const struct request *request);
+
 /* Makes the library notice that this connection is over. */
 void request_hang_up(const struct request *request);
 

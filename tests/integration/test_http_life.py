@@ -84,6 +84,26 @@ def test_client_that_leaves_while_its_work_waits():
         assert time.monotonic() < deadline
 
 
+def test_work_of_clients_that_are_gone_is_given_up():
+    """Long before its deadline, whether it has begun or still waits."""
+    limits = ["--max-queue-rows", 6, "--max-label-texts", 10**6, "--request-timeout-ms", 110000]
+    with serving("--threads", 1, *limits) as server:
+        sentences = [("sentence", f"sentence {i} {{}}") for i in range(400)]
+        for i in range(6):
+            labels = ("labels", ",".join(slow_labels(i, 2000)))
+            body = form(("image", DOG), labels, *sentences)
+            connection = server.connect()
+            connection.sendall(post_head(len(body)) + body)
+            time.sleep(0.05)  # a reset may overtake what was sent
+            vanish(connection)
+        deadline = time.monotonic() + 60
+        while server.post_raw(DOG).status == 429:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert server.post_raw(DOG).status == 200
+        assert time.monotonic() < deadline
+
+
 # ---- The end ----
 
 
