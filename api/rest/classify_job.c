@@ -17,6 +17,8 @@
 
 enum { CLASSIFY_MAX_CONTENT_TYPE = 256, CLASSIFY_MAX_ANSWER_BYTES = 1 << 28 };
 
+_Static_assert((int)CLASSIFY_MAX_NAME == (int)LABEL_SETS_MAX_NAME, "a name fits a request");
+
 struct classify_job {
     struct job job; /* first, so that one is the other */
     const struct service *service;

@@ -21,6 +21,9 @@ enum {
     LABEL_SET_JOB_TRIES = 50 /* against others who change the same set */
 };
 
+_Static_assert((int)LABEL_SET_REQUEST_MAX_POOL_NAME == (int)LABEL_SETS_MAX_NAME,
+               "a pool's name fits a set");
+
 struct label_set_job {
     struct job job; /* first, so that one is the other */
     const struct service *service;
