@@ -20,20 +20,13 @@ from command_line import (
     run_on_terminal,
     sample_pictures,
 )
-from pool_files import random_pool
+from pool_files import emoji_pool
 
 CAT = SAMPLES / "cat.jpg"
 DOG = SAMPLES / "dog.png"
 LABELS_30 = SAMPLES / "labels-30.txt"
 THREE = ("--labels", "cat,dog,pizza")
-EMOJI = {"text_width": 128, "joint_width": 128, "text_blocks": 6}
-SEED = 8  # its choices are firm: no margin over the samples is below 1e-4
 GOLDENS = ROOT / "tests/golden/prompted"
-
-
-def make_pool(path, **changes):
-    random_pool(path, **{**EMOJI, "seed": SEED, **changes})
-    return path
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def other(tmp_path):
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    return make_pool(tmp_path_factory.mktemp("pools") / "groups.safetensors")
+    return emoji_pool(tmp_path_factory.mktemp("pools") / "groups.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +94,7 @@ def test_compositions_differ_between_pictures(samples):
 
 
 def test_depth_groups_and_tokens(other):
-    make_pool(other, groups=6, prompts=40, tokens=2, clusters=5, per_cluster=2, depth=4)
+    emoji_pool(other, groups=6, prompts=40, tokens=2, clusters=5, per_cluster=2, depth=4)
     for result in classify(other, *THREE, DOG, CAT):
         assert [len(set(prompts)) for prompts in result["composition"]] == [10] * 4
         assert all(prompt in range(40) for prompts in result["composition"] for prompt in prompts)
@@ -154,7 +147,7 @@ def test_more_pictures_than_a_batch(pool, samples):
 
 
 def test_a_pool_of_depth_0_is_plain(other):
-    make_pool(other, depth=0)
+    emoji_pool(other, depth=0)
     plain = run_json("classify", *THREE, DOG, CAT)["results"]
     results = classify(other, *THREE, "--explain", DOG, CAT)
     for result, expected in zip(results, plain):
@@ -165,7 +158,7 @@ def test_a_pool_of_depth_0_is_plain(other):
 
 
 def test_a_pool_that_is_taken_whole(other):
-    make_pool(other, prompts=4)
+    emoji_pool(other, prompts=4)
     for result in classify(other, *THREE, "--explain", DOG, CAT):
         assert result["composition"] == [[0, 1, 2, 3]] * 6
         assert result["margin"] is None
@@ -178,7 +171,7 @@ def test_a_pool_that_is_taken_whole(other):
 
 
 def test_logit_scale_of_the_pool(other):
-    make_pool(other, logit_scale=3)
+    emoji_pool(other, logit_scale=3)
     (result,) = classify(other, *THREE, DOG)
     for prediction in result["predictions"]:
         assert prediction["logit"] == pytest.approx(math.exp(3) * prediction["cosine"], rel=1e-5)
@@ -219,13 +212,13 @@ def test_explanation(samples):
 
 
 def test_explanation_of_several_prompts_a_cluster(other):
-    make_pool(other, groups=6, prompts=40, clusters=5, per_cluster=3, depth=4)
+    emoji_pool(other, groups=6, prompts=40, clusters=5, per_cluster=3, depth=4)
     for result in classify(other, *THREE, "--explain", *sample_pictures()):
         assert_explained(result, clusters=5, per_cluster=3)
 
 
 def test_explanation_of_pooled_retrieval(other):
-    make_pool(other, per_cluster=2, retrieval="topk_pooled")
+    emoji_pool(other, per_cluster=2, retrieval="topk_pooled")
     for result in classify(other, *THREE, "--explain", *sample_pictures()):
         assert_explained(result, clusters=4, per_cluster=2, takes_its_share=False)
 
@@ -272,7 +265,7 @@ def test_text_of_an_explanation(pool, samples):
 
 
 def test_text_of_more_prompts_than_rows(other):
-    make_pool(other, clusters=5, per_cluster=3)
+    emoji_pool(other, clusters=5, per_cluster=3)
     words = ("classify", "--pool", other, *THREE, "--explain", DOG, CAT)
     for text in run(*words).stdout.decode().split("\n\n"):
         for signs, choices in read_map(text):
@@ -281,7 +274,7 @@ def test_text_of_more_prompts_than_rows(other):
 
 
 def test_text_of_more_clusters_than_letters(other):
-    make_pool(other, clusters=60, prompts=60, depth=1)
+    emoji_pool(other, clusters=60, prompts=60, depth=1)
     (result,) = classify(other, "--labels", "cat", "--sentence", "{}", "--explain", DOG)
     assert_explained(result, clusters=60, per_cluster=1)
     words = ("classify", "--pool", other, "--labels", "cat", "--sentence", "{}", "--explain", DOG)
@@ -343,7 +336,7 @@ def test_shortlist_in_a_table(pool):
 
 
 def test_sentence_of_the_pool_is_the_default(other):
-    make_pool(other, sentence="an emoji of {}, large")
+    emoji_pool(other, sentence="an emoji of {}, large")
     words = ("classify", "--pool", other, *THREE, "--json", DOG, CAT)
     default = run(*words).stdout
     assert run(*words, "--sentence", "an emoji of {}, large").stdout == default
@@ -362,7 +355,7 @@ def test_several_sentences(pool):
 
 
 def test_a_label_that_is_too_long_for_the_pool(other):
-    make_pool(other, tokens=4, per_cluster=4)
+    emoji_pool(other, tokens=4, per_cluster=4)
     long = "dog " * 20 + "dog"
     words = ("--labels", f"cat,{long},pizza", DOG)
     assert run("classify", *words).returncode == 0
@@ -372,7 +365,7 @@ def test_a_label_that_is_too_long_for_the_pool(other):
         assert "77" in done.stderr.decode() and "64" in done.stderr.decode()
         assert done.stdout == b""
     assert run("classify", "--pool", other, *THREE, DOG).returncode == 0
-    make_pool(other, tokens=4, per_cluster=4, depth=0)
+    emoji_pool(other, tokens=4, per_cluster=4, depth=0)
     assert run("classify", "--pool", other, *words).returncode == 0
 
 
@@ -405,13 +398,13 @@ def assert_refused(pool, *parts):
 
 
 def test_fingerprint(other, pool):
-    make_pool(other, model_fingerprint="0" * 64)
+    emoji_pool(other, model_fingerprint="0" * 64)
     assert_refused(other, '"model_fingerprint" is 000000000000', "other weights")
     words = (*THREE, "--json", DOG)
     allowed = run("classify", "--pool", other, "--any-fingerprint", *words)
     assert allowed.returncode == 0
     assert allowed.stdout == run("classify", "--pool", pool, *words).stdout
-    make_pool(other, model_fingerprint=run_json("model", "inspect")["fingerprint"])
+    emoji_pool(other, model_fingerprint=run_json("model", "inspect")["fingerprint"])
     assert run("classify", "--pool", other, *words).stdout == allowed.stdout
 
 
@@ -420,10 +413,10 @@ def test_a_pool_for_another_model(other):
     assert_refused(golden, "last dimension of pool.values is 24", "128")
     done = run("classify", "--pool", golden, "--any-fingerprint", *THREE, DOG)
     assert_failure(done, "classify", "pool.values")
-    assert_refused(make_pool(other, text_blocks=5), "first dimension of query_mean is 5", "6")
-    assert_refused(make_pool(other, joint_width=96), "last dimension of pool.keys is 96", "128")
-    assert_refused(make_pool(other, prompts=80, clusters=65), '"clusters" is 65', "64 patches")
-    assert_refused(make_pool(other, prompts=80, per_cluster=19), "context of 77 tokens")
+    assert_refused(emoji_pool(other, text_blocks=5), "first dimension of query_mean is 5", "6")
+    assert_refused(emoji_pool(other, joint_width=96), "last dimension of pool.keys is 96", "128")
+    assert_refused(emoji_pool(other, prompts=80, clusters=65), '"clusters" is 65', "64 patches")
+    assert_refused(emoji_pool(other, prompts=80, per_cluster=19), "context of 77 tokens")
 
 
 def test_files_that_are_no_pool(tmp_path, other):

@@ -18,20 +18,13 @@ from command_line import (
     run_json,
     sample_pictures,
 )
-from pool_files import random_pool
+from pool_files import emoji_pool
 from serving import BOUNDARY, CAT, DOG, assert_problem, at_once, form, serving
 
 LABELS = (SAMPLES / "labels-30.txt").read_text().split()
 THREE = "cat,dog,pizza"
-EMOJI = {"text_width": 128, "joint_width": 128, "text_blocks": 6}
-SEED = 8  # as in test_cli_prompted.py
 LONG = "dog " * 20 + "dog"
 GOLDENS = ROOT / "tests/golden/prompted"
-
-
-def make_pool(path, **changes):
-    random_pool(path, **{**EMOJI, "seed": SEED, **changes})
-    return path
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def other(tmp_path):
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    return make_pool(tmp_path_factory.mktemp("pools") / "file.safetensors", name="groups")
+    return emoji_pool(tmp_path_factory.mktemp("pools") / "file.safetensors", name="groups")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +210,7 @@ def test_timings(server, plain):
 
 
 def test_logit_scale_of_the_pool(other):
-    make_pool(other, logit_scale=0)
+    emoji_pool(other, logit_scale=0)
     with serving("--pool", other) as server:
         for options, own in (({}, True), ({"pool": "none"}, False)):
             (result,) = ok(server.post_raw(DOG, labels=THREE, **options))["results"]
@@ -272,7 +265,7 @@ def test_pool_of_the_environment(pool, server, other):
     with serving(env=environment(**changes)) as running:
         document = ok(running.post_raw(DOG, labels=THREE))
         assert document["pool"]["name"] == "groups"
-    make_pool(other)
+    emoji_pool(other)
     with serving("--pool", other, env=environment(**changes)) as running:
         document = ok(running.post_raw(DOG, labels=THREE))
         assert document["pool"]["name"] == "other"
@@ -283,7 +276,7 @@ def test_pool_of_the_environment(pool, server, other):
 def test_name_of_a_file(tmp_path, stem):
     """It stands in for the pool's own, which has none; answers are UTF-8 whatever it is."""
     file = os.path.join(os.fsencode(tmp_path), stem + b".safetensors")
-    make_pool(file)
+    emoji_pool(file)
     with serving("--pool", os.fsdecode(file)) as server:
         document = ok(server.post_raw(DOG, labels=THREE))
         assert document["pool"]["name"] == run_json("pool", "inspect", file)["name"]
@@ -292,7 +285,7 @@ def test_name_of_a_file(tmp_path, stem):
 
 def test_a_name_cannot_steer_the_terminal(other):
     name = "n\033]0;x\a\nlistening on nothing"
-    make_pool(other, name=name)
+    emoji_pool(other, name=name)
     with serving("--pool", other) as server:
         assert ok(server.post_raw(DOG, labels=THREE, pool=name))["pool"]["name"] == name
         log = server.read_errors()
@@ -341,7 +334,7 @@ def test_shortlist_of_several_pictures(server, told):
 def test_default_labels(other):
     """labels.txt in the pool's sentence, and in CLIP's without the pool."""
     sentence = "an emoji of {}, large"
-    make_pool(other, sentence=sentence)
+    emoji_pool(other, sentence=sentence)
     file = SAMPLES / "dog.png"
     top = ("--top-k", "9", file)
     cases = [
@@ -366,7 +359,7 @@ def test_default_labels(other):
 
 
 def test_a_label_that_is_too_long_for_the_pool(other):
-    make_pool(other, tokens=4, per_cluster=4)
+    emoji_pool(other, tokens=4, per_cluster=4)
     with serving("--pool", other) as server:
         for send in send_form, send_raw, send_json:
             reply = send(server, [DOG], labels=["cat", LONG])
@@ -554,19 +547,19 @@ def serve(*words, **options):
 def test_a_pool_that_does_not_fit(other):
     golden = GOLDENS / "even/plain.pool.safetensors"
     assert_failure(serve("--pool", golden), "serve", f"{golden}: the last dimension of pool.values")
-    make_pool(other, text_blocks=5)
+    emoji_pool(other, text_blocks=5)
     assert_failure(serve("--pool", other), "serve", "first dimension of query_mean is 5")
-    make_pool(other, prompts=80, per_cluster=19)
+    emoji_pool(other, prompts=80, per_cluster=19)
     assert_failure(serve("--pool", other), "serve", "context of 77 tokens")
 
 
 def test_a_pool_that_leaves_no_room_for_the_default_labels(other):
-    make_pool(other, prompts=72, per_cluster=18)
+    emoji_pool(other, prompts=72, per_cluster=18)
     assert_failure(serve("--pool", other), "serve", "labels.txt: label ")
 
 
 def test_a_pool_called_none(tmp_path, other):
-    for file in make_pool(other, name="none"), make_pool(tmp_path / "none.safetensors"):
+    for file in emoji_pool(other, name="none"), emoji_pool(tmp_path / "none.safetensors"):
         done = serve("--pool", file)
         assert_failure(done, "serve", f"{file}: a pool cannot be called none")
         assert done.stdout == b""
@@ -580,7 +573,7 @@ def test_files_that_are_no_pool(tmp_path, other):
 
 
 def test_fingerprint(other):
-    make_pool(other, model_fingerprint="0" * 64)
+    emoji_pool(other, model_fingerprint="0" * 64)
     for words in ((), ("--pool-fingerprint", "match")):
         assert_failure(serve("--pool", other, *words), "serve", '"model_fingerprint"')
     done = serve("--pool", other, env=environment(ATTRIPROMPT_POOL_FINGERPRINT="match"))
