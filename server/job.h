@@ -25,6 +25,7 @@
 #define SERVER_JOB_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -73,6 +74,7 @@ struct job {
     atomic_bool cancelled;
     _Atomic uint64_t deadline_us; /* of clock_now_us */
 
+    bool low_priority; /* waits for those that are not, within bounds: see batcher.h */
     enum job_line line;
     struct job *previous, *next; /* in whatever list its owner keeps */
     char request_id[JOB_REQUEST_ID_BYTES];
