@@ -34,6 +34,8 @@ struct config {
     const char *model;
     const char *pool;          /* NULL: none */
     uint64_t pool_fingerprint; /* enum config_fingerprint */
+    const char *pool_dir;      /* NULL: none */
+    const char *state_dir;     /* NULL: none */
     uint64_t threads;
     uint64_t activation; /* enum config_activation */
     uint64_t log_level;  /* enum log_level */
@@ -54,12 +56,20 @@ struct config {
     uint64_t max_set_labels;
     uint64_t max_set_texts;
     uint64_t label_set_bytes;
+    uint64_t max_pools;
+    uint64_t pool_versions;
+    uint64_t pool_bytes;
+    uint64_t max_pool_file_bytes;
+    uint64_t max_uploads;
+    uint64_t upload_timeout_ms;
     uint64_t composition_cache_bytes;
 
     uint64_t max_queue_rows;
     uint64_t max_batch_rows;
+    uint64_t max_waiting_changes;
     uint64_t request_timeout_ms;
     uint64_t max_request_timeout_ms;
+    uint64_t drain_delay_ms;
     uint64_t drain_timeout_ms;
 
     bool print, check;                          /* --print-config, --check-config */

@@ -176,6 +176,8 @@ enum status engine_pool_load(struct engine *engine, const char *path,
 struct engine_pool *engine_pool_acquire(struct engine_pool *pool);
 void engine_pool_release(struct engine_pool *pool); /* NULL is allowed */
 const struct engine_pool_info *engine_pool_info(const struct engine_pool *pool);
+/* Memory that the pool holds. */
+size_t engine_pool_bytes(const struct engine_pool *pool);
 
 /* ---- Compositions ---- */
 

@@ -13,12 +13,15 @@
 #include "engine/base/mem.h"
 #include "server/clock.h"
 #include "server/http_internal.h"
+#include "server/pool_folder.h"
 #include "server/request.h"
+#include "server/workers.h"
 
 enum {
     HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
     HTTP_LINGER_MS = 3000,              /* how long a client that was refused may go on sending */
-    HTTP_PROBE_MS = 500                 /* between two looks at clients that wait for an answer */
+    HTTP_PROBE_MS = 500,                /* between two looks at clients that wait for an answer */
+    HTTP_SCAN_MS = 1000                 /* and at the pool folder */
 };
 
 void http_note_deadline(struct http *http, uint64_t deadline_us)
@@ -41,6 +44,7 @@ static void http_refuse(struct request *request, int status, const char *code, c
     request->http->buffered_bytes -= request->buffered_bytes;
     request->buffered_bytes = 0;
     buf_finish(&request->body);
+    spool_file_finish(&request->upload);
     request_reply_problem(request, status, code, detail);
 }
 
@@ -51,11 +55,18 @@ static void http_refuse_past_library(struct request *request)
     http_note_deadline(request->http, request->deadline_us);
 }
 
+static uint64_t http_most_bytes(const struct request *request)
+{
+    const struct config *config = request->http->service->config;
+    bool spooled = request->route && request->route->spooled;
+    return spooled ? config->max_pool_file_bytes : config->max_body_bytes;
+}
+
 static void http_refuse_too_large(struct request *request)
 {
     char detail[128];
     snprintf(detail, sizeof detail, "the body is larger than %" PRIu64 " bytes",
-             request->http->service->config->max_body_bytes);
+             http_most_bytes(request));
     http_refuse(request, 413, "body_too_large", detail);
 }
 
@@ -165,7 +176,29 @@ static void http_check_head(struct request *request, const char *version)
 static bool http_is_too_large(const struct request *request)
 {
     const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return length && strtoull(length, NULL, 10) > request->http->service->config->max_body_bytes;
+    return length && strtoull(length, NULL, 10) > http_most_bytes(request);
+}
+
+/* The body will go to a file, and may take longer. */
+static void http_begin_upload(struct request *request)
+{
+    struct http *http = request->http;
+    const struct config *config = http->service->config;
+    char detail[128];
+    struct fail why;
+    if (http->uploads >= config->max_uploads) {
+        snprintf(detail, sizeof detail, "%" PRIu64 " uploads are under way already",
+                 config->max_uploads);
+        http_refuse(request, 429, "server_busy", detail);
+        request->reply.retry_after_s = 1;
+        return;
+    }
+    http->uploads += request->uploads = 1;
+    request->deadline_us = request->started_us + config->upload_timeout_ms * 1000;
+    if (spool_file_open(&request->upload, http->service->spool_dir, &why)) {
+        log_line(LOG_ERROR, "%s", why.message);
+        http_refuse(request, 500, "internal", "the upload cannot be stored");
+    }
 }
 
 /* The head is here. A request that will be refused may still have a body on the way: then the
@@ -175,7 +208,6 @@ static enum MHD_Result http_begin(struct request *request, const char *method, c
                                   const char *version)
 {
     struct http *http = request->http;
-    bool too_large = http_is_too_large(request);
     http_set_line(request, method, path);
     request_set_id(request, &http->id_seed);
     buf_init(&request->body, http->service->config->max_body_bytes);
@@ -184,8 +216,11 @@ static enum MHD_Result http_begin(struct request *request, const char *method, c
         http_find_route(request, method, path);
     if (request->route && !request->route->while_draining && http->service->draining)
         http_refuse(request, 503, "draining", "the server is shutting down");
+    bool too_large = http_is_too_large(request);
     if (!request->reply.status && too_large)
         http_refuse_too_large(request);
+    if (!request->reply.status && request->route->spooled)
+        http_begin_upload(request);
     if (!request->reply.status)
         return MHD_YES;
     const char *expect = request_header(request, MHD_HTTP_HEADER_EXPECT);
@@ -196,21 +231,31 @@ static enum MHD_Result http_begin(struct request *request, const char *method, c
     return MHD_YES;
 }
 
+static void http_spool(struct request *request, const char *data, size_t size)
+{
+    struct fail why;
+    if (!spool_file_append(&request->upload, data, size, &why))
+        return;
+    log_line(LOG_ERROR, "%s", why.message);
+    http_refuse(request, 500, "internal", "the upload cannot be stored");
+}
+
 static enum MHD_Result http_receive(struct request *request, const char *data, size_t size)
 {
     struct http *http = request->http;
-    const struct config *config = http->service->config;
     request->received_bytes += size;
     if (request->state == REQUEST_LINGERING)
-        return request->received_bytes > 2 * config->max_body_bytes ? MHD_NO : MHD_YES;
-    if (request->received_bytes > config->max_body_bytes) {
+        return request->received_bytes > 2 * http_most_bytes(request) ? MHD_NO : MHD_YES;
+    if (request->received_bytes > http_most_bytes(request)) {
         http_refuse_too_large(request);
         http_refuse_past_library(request);
         return MHD_YES;
     }
     if (request->reply.status)
         return MHD_YES;
-    if (http->buffered_bytes + size > config->max_buffered_bytes)
+    if (request->route->spooled)
+        http_spool(request, data, size);
+    else if (http->buffered_bytes + size > http->service->config->max_buffered_bytes)
         http_refuse_busy(request);
     else if (buf_append(&request->body, data, size, NULL))
         http_refuse(request, 500, "internal", "no memory for the body");
@@ -243,6 +288,7 @@ static struct request *http_add_request(struct http *http, struct MHD_Connection
         return NULL;
     request->http = http;
     request->connection = connection;
+    request->upload.fd = -1;
     request->started_us = clock_now_us();
     request->deadline_us = request->started_us + http->service->config->body_timeout_ms * 1000;
     http_note_deadline(http, request->deadline_us);
@@ -346,6 +392,8 @@ static void http_collect(struct http *http)
             request->state = REQUEST_ANSWERED;
             MHD_resume_connection(request->connection);
         }
+        if (job == http->scan)
+            http->scan = NULL;
         http_destroy_job(http, job);
     }
 }
@@ -377,7 +425,7 @@ static void http_expire_request(struct request *request)
     }
     if (request->state == REQUEST_RECEIVING) {
         snprintf(detail, sizeof detail, "the body did not arrive within %" PRIu64 " ms",
-                 request->http->service->config->body_timeout_ms);
+                 (request->deadline_us - request->started_us) / 1000);
         http_refuse(request, 408, "body_too_slow", detail);
         request_send_past_library(request);
     }
@@ -412,6 +460,40 @@ static void http_expire(struct http *http, uint64_t now_us)
         if (http_deadline_of(request) <= now_us)
             http_expire_request(request);
         http_note_deadline(http, http_deadline_of(request));
+    }
+}
+
+/* ---- The pool folder ---- */
+
+void http_scan_pools(struct http *http)
+{
+    http->scan_at_once = true;
+    http->next_scan_us = 0;
+}
+
+static void http_scan(struct http *http, uint64_t now_us)
+{
+    struct service *service = http->service;
+    if (!service->pool_folder || http->scan || service->draining || now_us < http->next_scan_us)
+        return;
+    http->next_scan_us = now_us + HTTP_SCAN_MS * 1000;
+    struct job *job = pool_folder_make_scan(service, http->scan_at_once);
+    if (!job)
+        return;
+    http->jobs++;
+    if (workers_submit(service->workers, job, NULL)) {
+        http_destroy_job(http, job);
+        return;
+    }
+    http->scan_at_once = false;
+    http->scan = job;
+}
+
+static void http_stop_scan(struct http *http)
+{
+    if (http->scan && workers_cancel(http->service->workers, http->scan)) {
+        http_destroy_job(http, http->scan);
+        http->scan = NULL;
     }
 }
 
@@ -481,6 +563,7 @@ void http_run(struct http *http, uint64_t now_us)
     http_collect(http);
     http_expire(http, now_us);
     http_probe(http, now_us);
+    http_scan(http, now_us);
     MHD_run(http->daemon);
     if (http->jobs && http->next_probe_us == UINT64_MAX)
         http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
@@ -492,15 +575,24 @@ uint64_t http_next_run_us(const struct http *http, uint64_t now_us)
     uint64_t next_us = http->next_deadline_us;
     if (http->next_probe_us < next_us)
         next_us = http->next_probe_us;
+    if (http->service->pool_folder && !http->scan && !http->service->draining &&
+        http->next_scan_us < next_us)
+        next_us = http->next_scan_us;
     if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES &&
         now_us + timeout_ms * 1000 < next_us)
         next_us = now_us + timeout_ms * 1000;
     return next_us;
 }
 
+void http_leave(struct http *http)
+{
+    http->service->leaving = true;
+}
+
 void http_drain(struct http *http)
 {
     http->service->draining = true;
+    http_stop_scan(http);
     MHD_socket listen_fd = MHD_quiesce_daemon(http->daemon);
     if (listen_fd != MHD_INVALID_SOCKET)
         close(listen_fd);

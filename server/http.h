@@ -33,6 +33,12 @@ void http_run(struct http *http, uint64_t now_us);
 /* When http_run must be called at the latest; UINT64_MAX: when http_poll_fd says so. */
 uint64_t http_next_run_us(const struct http *http, uint64_t now_us);
 
+/* Looks through the pool folder as soon as may be, at files too that failed before. */
+void http_scan_pools(struct http *http);
+
+/* Says that the server is not ready any more, and goes on. */
+void http_leave(struct http *http);
+
 /* Closes the listening socket. What has begun goes on, what is new is answered 503. */
 void http_drain(struct http *http);
 

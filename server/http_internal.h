@@ -20,6 +20,10 @@ struct http {
     uint64_t id_seed;
     size_t buffered_bytes; /* of all bodies and answers on their way, wherever they are */
     size_t jobs;           /* handed to the workers and not back yet */
+    size_t uploads;        /* requests whose body is or was a file */
+    struct job *scan;      /* of the pool folder, under way */
+    bool scan_at_once;     /* the next one */
+    uint64_t next_scan_us;
 };
 
 /* Lets the deadline be kept. */

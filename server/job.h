@@ -47,6 +47,8 @@ struct job_tools {
 
 /* What the kinds of work differ in. All but destroy run on a worker. */
 struct job_kind {
+    /* Has threads of its own, and no rows: what may take long and must not hold up pictures. */
+    bool background;
     /* Reads the request and decodes its pictures into `pixels` and `rows`, and makes `compositions`
      * for them if they are to have any; or sets `reply`, and the
      * job is done. Should stop early, with neither, when it finds the job cancelled. */

@@ -10,18 +10,17 @@
 
 enum { LOOP_LAST_WORDS_MS = 1000 }; /* for answers still on their way out after the time-out */
 
-enum loop_phase { LOOP_SERVING, LOOP_DRAINING, LOOP_ABORTING };
+enum loop_phase { LOOP_SERVING, LOOP_LEAVING, LOOP_DRAINING, LOOP_ABORTING };
 
 struct loop {
     uv_loop_t uv;
     uv_async_t wake;
-    uv_signal_t terminate, interrupt;
+    uv_signal_t terminate, interrupt, hang_up;
     uv_poll_t poll;
     uv_timer_t timer;       /* of http */
     uv_timer_t phase_timer; /* ends the draining and the aborting */
     struct http *http;
-    uint64_t drain_timeout_ms;
-    void (*end_at_once)(void);
+    struct loop_options options;
     enum loop_phase phase;
     bool phase_is_over;
 };
@@ -36,9 +35,18 @@ static void loop_enter(struct loop *loop, enum loop_phase phase, uint64_t timeou
     uv_timer_start(&loop->phase_timer, loop_on_phase_timer, timeout_ms, 0);
 }
 
+static void loop_drain(struct loop *loop)
+{
+    log_line(LOG_INFO, "finishing what is in flight");
+    http_drain(loop->http);
+    loop_enter(loop, LOOP_DRAINING, loop->options.drain_timeout_ms);
+}
+
 static void loop_advance(struct loop *loop)
 {
-    if (loop->phase == LOOP_SERVING)
+    if (loop->phase == LOOP_LEAVING && loop->phase_is_over)
+        loop_drain(loop);
+    if (loop->phase == LOOP_SERVING || loop->phase == LOOP_LEAVING)
         return;
     bool requests = http_has_requests(loop->http);
     if (loop->phase == LOOP_DRAINING && loop->phase_is_over && requests) {
@@ -99,16 +107,26 @@ static void loop_on_signal(uv_signal_t *signal, int number)
     struct loop *loop = signal->data;
     if (loop->phase != LOOP_SERVING) {
         log_line(LOG_WARN, "signal %d again: ending at once", number);
-        loop->end_at_once();
+        loop->options.end_at_once();
     }
-    log_line(LOG_INFO, "signal %d: finishing what is in flight", number);
-    http_drain(loop->http);
-    loop_enter(loop, LOOP_DRAINING, loop->drain_timeout_ms);
+    log_line(LOG_INFO, "signal %d: not ready any more", number);
+    http_leave(loop->http);
+    if (loop->options.drain_delay_ms)
+        loop_enter(loop, LOOP_LEAVING, loop->options.drain_delay_ms);
+    else
+        loop_drain(loop);
     loop_pump(loop);
 }
 
-enum status loop_create(uint64_t drain_timeout_ms, void (*end_at_once)(void), struct loop **out,
-                        struct fail *why)
+static void loop_on_hang_up(uv_signal_t *signal, int number)
+{
+    struct loop *loop = signal->data;
+    log_line(LOG_INFO, "signal %d: looking through the pool folder", number);
+    http_scan_pools(loop->http);
+    loop_pump(loop);
+}
+
+enum status loop_create(const struct loop_options *options, struct loop **out, struct fail *why)
 {
     struct loop *loop = mem_zeroed(1, sizeof *loop);
     if (!loop)
@@ -125,8 +143,7 @@ enum status loop_create(uint64_t drain_timeout_ms, void (*end_at_once)(void), st
         return status_fail(why, STATUS_IO, "cannot start the loop: %s", uv_strerror(error));
     }
     loop->wake.data = loop;
-    loop->drain_timeout_ms = drain_timeout_ms;
-    loop->end_at_once = end_at_once;
+    loop->options = *options;
     *out = loop;
     return STATUS_OK;
 }
@@ -159,8 +176,9 @@ static int loop_start(struct loop *loop)
     uv_timer_init(&loop->uv, &loop->phase_timer);
     uv_signal_init(&loop->uv, &loop->terminate);
     uv_signal_init(&loop->uv, &loop->interrupt);
+    uv_signal_init(&loop->uv, &loop->hang_up);
     loop->timer.data = loop->phase_timer.data = loop;
-    loop->terminate.data = loop->interrupt.data = loop->poll.data = loop;
+    loop->terminate.data = loop->interrupt.data = loop->hang_up.data = loop->poll.data = loop;
     int error = uv_poll_init(&loop->uv, &loop->poll, http_poll_fd(loop->http));
     if (!error)
         error = uv_poll_start(&loop->poll, UV_READABLE, loop_on_poll);
@@ -168,6 +186,8 @@ static int loop_start(struct loop *loop)
         error = uv_signal_start(&loop->terminate, loop_on_signal, SIGTERM);
     if (!error)
         error = uv_signal_start(&loop->interrupt, loop_on_signal, SIGINT);
+    if (!error)
+        error = uv_signal_start(&loop->hang_up, loop_on_hang_up, SIGHUP);
     return error;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "api/cli/cli.h"
+#include "api/rest/label_set_document.h"
 #include "api/rest/routes.h"
 #include "config/version.h"
 #include "server/serve.h"
@@ -16,7 +17,10 @@ static void main_end_at_once(void)
 
 static int main_serve(int argc, char **argv)
 {
-    return serve_main(argc, argv, &routes_all, main_end_at_once);
+    static const struct serve_api api = {.router = &routes_all,
+                                         .restore_label_set = label_set_document_restore,
+                                         .end_at_once = main_end_at_once};
+    return serve_main(argc, argv, &api);
 }
 
 static const struct {

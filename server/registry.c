@@ -346,6 +346,10 @@ enum status registry_publish(struct registry *registry, struct snapshot *snapsho
     enum status status = registry_plan(&step, condition, why);
     if (!status)
         status = registry_take_step(&step, why);
+    if (!status) { /* which has been stored, and is needed no more */
+        free(snapshot->document);
+        snapshot->document = NULL;
+    }
     pthread_mutex_unlock(&registry->change);
     if (!status && out_made)
         *out_made = made;
@@ -408,6 +412,28 @@ enum status registry_roll_back(struct registry *registry, const char *name, uint
                                : registry_refuse_name(registry, name, why);
     if (!status)
         status = registry_point(registry, entry, version, out, why);
+    pthread_mutex_unlock(&registry->change);
+    return status;
+}
+
+enum status registry_make_default(struct registry *registry, const char *name, struct fail *why)
+{
+    pthread_mutex_lock(&registry->change);
+    const struct registry_entry *entry = registry_look_up(registry, name);
+    enum status status = entry ? STATUS_OK : registry_refuse_name(registry, name, why);
+    if (!status && registry->options.store) {
+        const struct store_change change = {.kind = registry->options.kind,
+                                            .name = name,
+                                            .current = registry_current(entry)->version,
+                                            .oldest = entry->versions[0]->version,
+                                            .make_default = STORE_DEFAULT_SET};
+        status = store_commit(registry->options.store, &change, why);
+    }
+    if (!status) {
+        pthread_mutex_lock(&registry->lock);
+        registry_set_default(registry, name, STORE_DEFAULT_SET);
+        pthread_mutex_unlock(&registry->lock);
+    }
     pthread_mutex_unlock(&registry->change);
     return status;
 }

@@ -63,6 +63,11 @@ void request_take_body(struct request *request, struct buf *out)
     buf_init(&request->body, 0);
 }
 
+void request_take_upload(struct request *request, struct spool_file *out)
+{
+    spool_file_take(out, &request->upload);
+}
+
 const char *request_parameter(const struct request *request)
 {
     return request->parameter;
@@ -249,9 +254,9 @@ void request_submit(struct request *request, struct job *job)
     atomic_store(&job->deadline_us, deadline_us);
     http->jobs++;
     if (workers_submit(http->service->workers, job, &why)) {
-        http_destroy_job(http, job);
         request_reply_problem(request, 429, "queue_full", why.message);
-        request->reply.retry_after_s = workers_retry_after_s(http->service->workers);
+        request->reply.retry_after_s = workers_retry_after_s(http->service->workers, job);
+        http_destroy_job(http, job);
         return;
     }
     request->job = job;
@@ -275,6 +280,8 @@ void request_destroy(struct request *request)
     request_abandon_job(request);
     request->http->buffered_bytes -= request->buffered_bytes;
     buf_finish(&request->body);
+    spool_file_finish(&request->upload);
+    request->http->uploads -= request->uploads;
     reply_finish(&request->reply);
     free(request);
 }

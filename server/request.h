@@ -9,6 +9,7 @@
 
 struct job;
 struct request;
+struct spool_file;
 
 /* The client's X-Request-Id if it is a sane one, else a new one. */
 const char *request_id(const struct request *request);
@@ -30,6 +31,9 @@ enum status request_each_query(const struct request *request, request_visit_quer
 
 /* Moves the body out; *out must not hold memory. */
 void request_take_body(struct request *request, struct buf *out);
+
+/* The same for a route whose bodies are spooled. *out must not hold a file. */
+void request_take_upload(struct request *request, struct spool_file *out);
 
 /* Answers. The memory of *body is taken over. */
 void request_reply_json(struct request *request, int status, struct buf *body);

@@ -11,6 +11,7 @@
 #include "server/job.h"
 #include "server/reply.h"
 #include "server/router.h"
+#include "server/spool_file.h"
 
 struct MHD_Connection;
 struct http;
@@ -40,6 +41,8 @@ struct request {
 
     bool close_after; /* what follows on the connection cannot be trusted */
     struct buf body;
+    struct spool_file upload; /* the body, of a route that wants a file */
+    size_t uploads;           /* 1 if it counts as one of http's */
     uint64_t received_bytes;
     size_t buffered_bytes; /* this request's share of http's account */
 

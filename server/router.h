@@ -19,6 +19,7 @@ struct router_route {
      * or request_submit, exactly once. */
     void (*handle)(struct request *request, struct service *service);
     bool while_draining; /* answered even while the server shuts down */
+    bool spooled;        /* the body is a file, larger than others may be: request_take_upload */
 };
 
 struct router {

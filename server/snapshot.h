@@ -18,7 +18,7 @@ struct snapshot {
     char name[SNAPSHOT_MAX_NAME + 1];
     uint64_t version; /* set by the registry that publishes it */
     size_t bytes;     /* of memory, for the registry's limit */
-    char *document;   /* what the store keeps of it, NUL-terminated; owned */
+    char *document;   /* what a store shall keep of it, NUL-terminated; owned; NULL afterwards */
     void (*destroy)(struct snapshot *snapshot); /* frees the whole, but for `document` */
 };
 

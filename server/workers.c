@@ -5,15 +5,26 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "engine/base/mem.h"
 #include "server/batcher.h"
 #include "server/clock.h"
 
-enum { WORKERS_MOST_RETRY_AFTER_S = 60 };
+enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 10 };
+
+/* A queue and what its threads share. */
+struct workers_lane {
+    pthread_mutex_t lock; /* of the batcher; never held while computing */
+    struct batcher batcher;
+    /* Read without the lock by workers_has_work, which the team calls under a lock of its own. */
+    atomic_bool work;
+};
 
 struct worker {
     struct workers *workers;
+    struct workers_lane *lane;
     struct engine_session *session;
     float *pixels;                            /* [max_batch_rows, 3, image_size, image_size] */
     float *features;                          /* [max_batch_rows, joint_width] */
@@ -25,16 +36,14 @@ struct worker {
 struct workers {
     struct engine *engine;
     struct completions *completions;
-    size_t max_batch_rows;
+    size_t max_batch_rows, max_background_jobs;
     size_t pixels_per_row, joint_width;
 
-    pthread_mutex_t lock; /* of the batcher; never held while computing */
-    struct batcher batcher;
-    /* Read without the lock by workers_has_work, which the team calls under a lock of its own. */
-    atomic_bool work;
+    struct workers_lane pictures, background;
     atomic_bool stopping;
 
-    size_t count;
+    size_t picture_threads;
+    size_t count; /* WORKERS_BACKGROUND more */
     struct worker workers[];
 };
 
@@ -79,10 +88,11 @@ static void workers_prepare(struct worker *worker, struct job *job)
         completions_push(workers->completions, job);
         return;
     }
-    pthread_mutex_lock(&workers->lock);
-    batcher_push_ready(&workers->batcher, job, now_us);
-    atomic_store(&workers->work, true);
-    pthread_mutex_unlock(&workers->lock);
+    struct workers_lane *lane = worker->lane;
+    pthread_mutex_lock(&lane->lock);
+    batcher_push_ready(&lane->batcher, job, now_us);
+    atomic_store(&lane->work, true);
+    pthread_mutex_unlock(&lane->lock);
     engine_team_notify(workers->engine);
 }
 
@@ -137,14 +147,15 @@ static enum status workers_embed_batch(struct worker *worker, struct job *jobs, 
 /* Of a batch that went through the model: each to the line of those to be answered. */
 static void workers_hand_on(struct workers *workers, struct job *jobs)
 {
-    pthread_mutex_lock(&workers->lock);
+    struct workers_lane *lane = &workers->pictures;
+    pthread_mutex_lock(&lane->lock);
     uint64_t now_us = clock_now_us();
     for (struct job *job = jobs, *next; job; job = next) {
         next = job->next;
-        batcher_push_to_answer(&workers->batcher, job, now_us);
+        batcher_push_to_answer(&lane->batcher, job, now_us);
     }
-    atomic_store(&workers->work, true);
-    pthread_mutex_unlock(&workers->lock);
+    atomic_store(&lane->work, true);
+    pthread_mutex_unlock(&lane->lock);
     engine_team_notify(workers->engine);
 }
 
@@ -185,14 +196,14 @@ static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
 
 static bool workers_has_work(void *argument)
 {
-    struct workers *workers = argument;
-    return atomic_load(&workers->work) || atomic_load(&workers->stopping);
+    const struct worker *worker = argument;
+    return atomic_load(&worker->lane->work) || atomic_load(&worker->workers->stopping);
 }
 
 static void workers_do(struct worker *worker, enum batcher_action action, struct job *jobs,
                        size_t rows)
 {
-    struct workers *workers = worker->workers;
+    struct workers_lane *lane = worker->lane;
     uint64_t started_us = clock_now_us();
     if (action == BATCHER_PREPARE)
         workers_prepare(worker, jobs);
@@ -200,46 +211,61 @@ static void workers_do(struct worker *worker, enum batcher_action action, struct
         workers_run(worker, jobs, rows);
     else
         workers_answer(worker, jobs);
-    pthread_mutex_lock(&workers->lock);
-    batcher_note_work(&workers->batcher, clock_now_us() - started_us,
-                      action == BATCHER_RUN ? rows : 0);
-    pthread_mutex_unlock(&workers->lock);
+    pthread_mutex_lock(&lane->lock);
+    size_t done = lane == &worker->workers->background ? 1 : action == BATCHER_RUN ? rows : 0;
+    batcher_note_work(&lane->batcher, clock_now_us() - started_us, done);
+    pthread_mutex_unlock(&lane->lock);
 }
 
 static void *workers_main(void *argument)
 {
     struct worker *worker = argument;
     struct workers *workers = worker->workers;
+    struct workers_lane *lane = worker->lane;
+    if (lane == &workers->background) /* of this thread alone, on Linux */
+        setpriority(PRIO_PROCESS, (id_t)gettid(), WORKERS_BACKGROUND_NICENESS);
     while (!atomic_load(&workers->stopping)) {
         struct job *jobs = NULL;
         size_t rows = 0;
-        pthread_mutex_lock(&workers->lock);
-        enum batcher_action action = batcher_next(&workers->batcher, clock_now_us(), &jobs, &rows);
-        atomic_store(&workers->work, batcher_has_work(&workers->batcher));
-        pthread_mutex_unlock(&workers->lock);
+        pthread_mutex_lock(&lane->lock);
+        enum batcher_action action = batcher_next(&lane->batcher, clock_now_us(), &jobs, &rows);
+        atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+        pthread_mutex_unlock(&lane->lock);
         if (action != BATCHER_IDLE)
             workers_do(worker, action, jobs, rows);
         else
-            engine_team_serve(workers->engine, workers_has_work, workers);
+            engine_team_serve(workers->engine, workers_has_work, worker);
     }
     return NULL;
 }
 
 /* ---- The outside ---- */
 
-static enum status workers_start(struct workers *workers, struct worker *worker, struct fail *why)
+/* Of a worker for pictures: a whole batch. */
+static enum status workers_allocate(struct worker *worker, struct fail *why)
 {
-    worker->workers = workers;
-    enum status status =
-        engine_session_create(workers->engine, workers->max_batch_rows, &worker->session, why);
-    if (status)
-        return status;
+    const struct workers *workers = worker->workers;
     worker->pixels = mem_aligned(workers->max_batch_rows, workers->pixels_per_row * sizeof(float));
     worker->features = mem_aligned(workers->max_batch_rows, workers->joint_width * sizeof(float));
     worker->compositions = mem_zeroed(workers->max_batch_rows, sizeof *worker->compositions);
     if (!worker->pixels || !worker->features || !worker->compositions)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a batch of %zu pictures",
                            workers->max_batch_rows);
+    return STATUS_OK;
+}
+
+static enum status workers_start(struct workers *workers, struct worker *worker,
+                                 struct workers_lane *lane, struct fail *why)
+{
+    bool pictures = lane == &workers->pictures;
+    worker->workers = workers;
+    worker->lane = lane;
+    enum status status = engine_session_create(
+        workers->engine, pictures ? workers->max_batch_rows : 1, &worker->session, why);
+    if (!status && pictures)
+        status = workers_allocate(worker, why);
+    if (status)
+        return status;
     /* Signals are for the loop thread. */
     sigset_t all, before;
     sigfillset(&all);
@@ -256,21 +282,27 @@ enum status workers_create(struct engine *engine, struct completions *completion
                            const struct workers_options *options, struct workers **out,
                            struct fail *why)
 {
-    struct workers *workers =
-        mem_zeroed(1, sizeof *workers + options->threads * sizeof workers->workers[0]);
+    size_t count = options->threads + WORKERS_BACKGROUND;
+    struct workers *workers = mem_zeroed(1, sizeof *workers + count * sizeof workers->workers[0]);
     if (!workers)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu workers", options->threads);
     const struct engine_info *info = engine_info(engine);
     workers->engine = engine;
     workers->completions = completions;
     workers->max_batch_rows = options->max_batch_rows;
+    workers->max_background_jobs = options->max_background_jobs;
     workers->pixels_per_row = 3 * info->image_size * info->image_size;
     workers->joint_width = info->joint_width;
-    pthread_mutex_init(&workers->lock, NULL);
-    batcher_init(&workers->batcher, options->max_queue_rows, options->max_batch_rows);
-    workers->count = options->threads;
-    for (size_t i = 0; i < options->threads; i++) {
-        enum status status = workers_start(workers, &workers->workers[i], why);
+    pthread_mutex_init(&workers->pictures.lock, NULL);
+    pthread_mutex_init(&workers->background.lock, NULL);
+    batcher_init(&workers->pictures.batcher, options->max_queue_rows, options->max_batch_rows);
+    batcher_init(&workers->background.batcher, options->max_background_jobs, 1);
+    workers->picture_threads = options->threads;
+    workers->count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct workers_lane *lane =
+            i < options->threads ? &workers->pictures : &workers->background;
+        enum status status = workers_start(workers, &workers->workers[i], lane, why);
         if (status) {
             workers_destroy(workers);
             return status;
@@ -295,36 +327,49 @@ void workers_destroy(struct workers *workers)
         free(workers->workers[i].features);
         free(workers->workers[i].compositions);
     }
-    pthread_mutex_destroy(&workers->lock);
+    pthread_mutex_destroy(&workers->pictures.lock);
+    pthread_mutex_destroy(&workers->background.lock);
     free(workers);
+}
+
+static struct workers_lane *workers_lane_of(struct workers *workers, const struct job *job)
+{
+    return job->kind->background ? &workers->background : &workers->pictures;
 }
 
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why)
 {
-    pthread_mutex_lock(&workers->lock);
-    enum status status = batcher_push(&workers->batcher, job, clock_now_us(), why);
-    atomic_store(&workers->work, batcher_has_work(&workers->batcher));
-    pthread_mutex_unlock(&workers->lock);
+    struct workers_lane *lane = workers_lane_of(workers, job);
+    pthread_mutex_lock(&lane->lock);
+    enum status status = batcher_push(&lane->batcher, job, clock_now_us(), why);
+    atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+    pthread_mutex_unlock(&lane->lock);
     if (!status)
         engine_team_notify(workers->engine);
+    else if (job->kind->background)
+        status_fail(why, STATUS_LIMIT, "%zu changes of label sets and pools wait already",
+                    workers->max_background_jobs);
     return status;
 }
 
 bool workers_cancel(struct workers *workers, struct job *job)
 {
+    struct workers_lane *lane = workers_lane_of(workers, job);
     atomic_store(&job->cancelled, true);
-    pthread_mutex_lock(&workers->lock);
-    bool removed = batcher_remove(&workers->batcher, job);
-    atomic_store(&workers->work, batcher_has_work(&workers->batcher));
-    pthread_mutex_unlock(&workers->lock);
+    pthread_mutex_lock(&lane->lock);
+    bool removed = batcher_remove(&lane->batcher, job);
+    atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+    pthread_mutex_unlock(&lane->lock);
     return removed;
 }
 
-unsigned workers_retry_after_s(struct workers *workers)
+unsigned workers_retry_after_s(struct workers *workers, const struct job *job)
 {
-    pthread_mutex_lock(&workers->lock);
-    uint64_t backlog_us = batcher_backlog_us(&workers->batcher, workers->count);
-    pthread_mutex_unlock(&workers->lock);
+    struct workers_lane *lane = workers_lane_of(workers, job);
+    size_t threads = job->kind->background ? WORKERS_BACKGROUND : workers->picture_threads;
+    pthread_mutex_lock(&lane->lock);
+    uint64_t backlog_us = batcher_backlog_us(&lane->batcher, threads);
+    pthread_mutex_unlock(&lane->lock);
     uint64_t seconds = (backlog_us + 999999) / 1000000;
     return seconds < 1                            ? 1
            : seconds > WORKERS_MOST_RETRY_AFTER_S ? WORKERS_MOST_RETRY_AFTER_S

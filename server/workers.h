@@ -1,6 +1,9 @@
 /*
  * The threads that compute. Each has a session of the engine; one with nothing to do lends itself
  * to the engine's team, so that a lone request uses every core.
+ *
+ * Background jobs (compiling label sets, loading pools) have a queue and a few threads of their own,
+ * which the system runs with less weight: however long they take, pictures go on.
  */
 #ifndef SERVER_WORKERS_H
 #define SERVER_WORKERS_H
@@ -13,10 +16,13 @@
 
 struct workers;
 
+enum { WORKERS_BACKGROUND = 2 };
+
 struct workers_options {
     size_t threads;
     size_t max_queue_rows;
     size_t max_batch_rows;
+    size_t max_background_jobs; /* that may wait */
 };
 
 /* engine and completions must outlive the workers. */
@@ -27,13 +33,13 @@ enum status workers_create(struct engine *engine, struct completions *completion
 /* Ends the threads as soon as each has finished what it is doing. No job may be left. */
 void workers_destroy(struct workers *workers);
 
-/* Hands a new job over. STATUS_LIMIT when the queue is full: the job stays the caller's. Loop
+/* Hands a new job over. STATUS_LIMIT when its queue is full: the job stays the caller's. Loop
  * thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
 /* What to tell a client whose job was refused: how many seconds the work that waits will take, from
  * 1 to 60. Loop thread. */
-unsigned workers_retry_after_s(struct workers *workers);
+unsigned workers_retry_after_s(struct workers *workers, const struct job *job);
 
 /* Gives up on a job. True: it was still waiting and is the caller's again. False: a worker has it,
  * and it comes back through completions. Loop thread. */

@@ -34,7 +34,7 @@ void health_handle_live(struct request *request, struct service *service)
 
 void health_handle_ready(struct request *request, struct service *service)
 {
-    if (service->draining)
+    if (service->leaving)
         request_reply_problem(request, 503, "draining", "the server is shutting down");
     else
         health_reply(request, json_pack("{s:s}", "status", "ready"));
