@@ -39,13 +39,12 @@ struct label_set *label_set_create(const struct label_set_parts *parts)
     if (!set) {
         engine_labels_release(parts->labels);
         free(parts->class_of);
-        free(parts->document);
         return NULL;
     }
     size_t bytes = sizeof *set + engine_labels_bytes(parts->labels);
     if (parts->class_of)
         bytes += 2 * engine_labels_count(parts->labels) * sizeof *parts->class_of;
-    snapshot_init(&set->snapshot, parts->name, bytes, parts->document, label_set_destroy);
+    snapshot_init(&set->snapshot, parts->name, bytes, NULL, label_set_destroy);
     snprintf(set->pool, sizeof set->pool, "%s", parts->pool);
     set->compile_us = parts->compile_us;
     set->labels = parts->labels;

@@ -1,6 +1,6 @@
 /*
- * A version of a label set that requests can name. Its classes are what answers tell of; a class has
- * one text or several (a name and its aliases), and of those the one that fits a picture best
+ * A version of a label set that requests can name. Its classes are what answers tell of; a class
+ * has one text or several (a name and its aliases), and of those the one that fits a picture best
  * counts. Immutable; any thread.
  */
 #ifndef SERVER_LABEL_SET_H
@@ -29,10 +29,9 @@ struct label_set_parts {
     struct engine_labels *labels;
     uint32_t *class_of; /* as above; classes in the order of their names, each before its aliases */
     uint64_t compile_us;
-    char *document; /* see snapshot.h */
 };
 
-/* Takes over the parts that are pointers to change, also on failure: NULL, no memory. */
+/* Takes over labels and class_of, also on failure: NULL, no memory. */
 struct label_set *label_set_create(const struct label_set_parts *parts);
 void label_set_release(struct label_set *set); /* NULL is allowed */
 

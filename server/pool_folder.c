@@ -100,24 +100,28 @@ enum status pool_folder_name(const char *path, char out[SNAPSHOT_MAX_NAME + 1], 
     if (status)
         return status;
     const char *name = engine_pool_file_info(file)->name;
-    if (!strcmp(name, "none"))
-        status = status_fail(why, STATUS_INVALID,
-                             "%s: a pool cannot be called none, which stands for no pool", path);
-    else if (!snapshot_check_name(name, why))
-        snprintf(out, SNAPSHOT_MAX_NAME + 1, "%s", name);
-    else if (!pool_folder_stem(path, out))
-        status = status_context(why, STATUS_INVALID, "%s", path);
+    size_t length = 0;
+    for (; *name && length < SNAPSHOT_MAX_NAME; name++) {
+        char letter[] = {*name, '-', '\0'};
+        bool good = !snapshot_check_name(letter, NULL);
+        if (good || !length || out[length - 1] != '-')
+            out[length++] = good ? *name : '-';
+    }
+    out[length] = '\0';
     engine_pool_file_close(file);
-    return status;
+    if (!strcmp(out, "none"))
+        return status_fail(why, STATUS_INVALID,
+                           "%s: a pool cannot be called none, which stands for no pool", path);
+    return snapshot_check_name(out, why);
 }
 
 /* The content is there already: as it is, or as the default from now on. */
 static enum status pool_folder_keep(const struct service *service,
                                     const struct pool_folder_load *load, struct fail *why)
 {
-    return load->make_default == STORE_DEFAULT_SET
-               ? registry_make_default(service->pools, load->name, why)
-               : STATUS_OK;
+    return load->make_default == STORE_DEFAULT_KEEP
+               ? STATUS_OK
+               : registry_change_default(service->pools, load->name, NULL, load->make_default, why);
 }
 
 static struct served_pool *pool_folder_find_known(const struct service *service,

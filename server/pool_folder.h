@@ -47,7 +47,8 @@ enum status pool_folder_load(const struct service *service, struct engine_sessio
                              const struct pool_folder_load *load, struct served_pool **out,
                              bool *out_made, struct fail *why);
 
-/* What a file by itself says that its pool is called, or its own name if that will not do. */
+/* What a file by itself says that its pool is called, or its own name without the ending; whatever
+ * a name may not have becomes a hyphen. STATUS_INVALID for "none". */
 enum status pool_folder_name(const char *path, char out[SNAPSHOT_MAX_NAME + 1], struct fail *why);
 
 #endif

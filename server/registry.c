@@ -382,7 +382,7 @@ static enum status registry_find_version(const struct registry *registry,
 static enum status registry_point(struct registry *registry, struct registry_entry *entry,
                                   uint64_t version, struct snapshot **out, struct fail *why)
 {
-    size_t place;
+    size_t place = 0;
     enum status status = registry_find_version(registry, entry, version, &place, why);
     if (status)
         return status;
@@ -416,22 +416,25 @@ enum status registry_roll_back(struct registry *registry, const char *name, uint
     return status;
 }
 
-enum status registry_make_default(struct registry *registry, const char *name, struct fail *why)
+enum status registry_change_default(struct registry *registry, const char *name,
+                                    const struct registry_condition *condition,
+                                    enum store_default make_default, struct fail *why)
 {
     pthread_mutex_lock(&registry->change);
     const struct registry_entry *entry = registry_look_up(registry, name);
-    enum status status = entry ? STATUS_OK : registry_refuse_name(registry, name, why);
+    enum status status = entry ? registry_check_condition(registry, entry, condition, why)
+                               : registry_refuse_name(registry, name, why);
     if (!status && registry->options.store) {
         const struct store_change change = {.kind = registry->options.kind,
                                             .name = name,
                                             .current = registry_current(entry)->version,
                                             .oldest = entry->versions[0]->version,
-                                            .make_default = STORE_DEFAULT_SET};
+                                            .make_default = make_default};
         status = store_commit(registry->options.store, &change, why);
     }
     if (!status) {
         pthread_mutex_lock(&registry->lock);
-        registry_set_default(registry, name, STORE_DEFAULT_SET);
+        registry_set_default(registry, name, make_default);
         pthread_mutex_unlock(&registry->lock);
     }
     pthread_mutex_unlock(&registry->change);

@@ -68,8 +68,10 @@ enum status registry_roll_back(struct registry *registry, const char *name, uint
                                const struct registry_condition *condition, struct snapshot **out,
                                struct fail *why);
 
-/* Makes the name the default. STATUS_NOT_FOUND, STATUS_IO. */
-enum status registry_make_default(struct registry *registry, const char *name, struct fail *why);
+/* Changes only whether the name is the default. STATUS_NOT_FOUND, STATUS_CANCELLED, STATUS_IO. */
+enum status registry_change_default(struct registry *registry, const char *name,
+                                    const struct registry_condition *condition,
+                                    enum store_default make_default, struct fail *why);
 
 /* Makes the name stand for nothing. STATUS_NOT_FOUND, STATUS_CANCELLED, STATUS_IO. */
 enum status registry_remove(struct registry *registry, const char *name,

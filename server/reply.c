@@ -71,6 +71,13 @@ void reply_set_etag(struct reply *reply, const char *etag)
     snprintf(reply->etag, sizeof reply->etag, "%s", etag);
 }
 
+void reply_set_not_modified(struct reply *reply, const char *etag)
+{
+    reply_finish(reply);
+    reply->status = 304;
+    reply_set_etag(reply, etag);
+}
+
 void reply_set_problem(struct reply *reply, int status, const char *code, const char *detail,
                        const char *request_id)
 {

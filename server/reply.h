@@ -22,6 +22,8 @@ void reply_set_json(struct reply *reply, int status, struct buf *body);
 /* 204 without a body. */
 void reply_set_nothing(struct reply *reply);
 void reply_set_etag(struct reply *reply, const char *etag);
+/* 304: the client has what the ETag stands for. */
+void reply_set_not_modified(struct reply *reply, const char *etag);
 
 /* An answer in application/problem+json (RFC 9457) with the fields type, title, status, detail,
  * error, code and request_id. code is a short word for programs; detail a sentence, any bytes: what

@@ -115,9 +115,9 @@ void request_reply_tagged(struct request *request, int status, const char *etag,
     request_answer(request);
 }
 
-void request_reply_nothing(struct request *request)
+void request_reply_not_modified(struct request *request, const char *etag)
 {
-    reply_set_nothing(&request->reply);
+    reply_set_not_modified(&request->reply, etag);
     request_answer(request);
 }
 

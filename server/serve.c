@@ -71,8 +71,8 @@ static enum status serve_start(struct serve *serve, const struct serve_api *api,
         status =
             listener_open(config->host, (unsigned)config->port, &listen_fd, url, sizeof url, why);
     if (!status)
-        status =
-            http_create(&serve->service, api->router, listen_fd, &serve->completions, &serve->http, why);
+        status = http_create(&serve->service, api->router, listen_fd, &serve->completions,
+                             &serve->http, why);
     if (status)
         return status;
     log_line(LOG_INFO, "%zu labels by default, %zu worker threads",

@@ -197,7 +197,9 @@ static enum status service_load_option(struct service *service, struct engine_se
     if (!status)
         status = pool_folder_load(service, session, &load, &pool, &made, why);
     if (status)
-        return status;
+        return strncmp(why->message, path, strlen(path)) != 0
+                   ? status_context(why, status, "%s", path)
+                   : status;
     const struct engine_pool_info *info = engine_pool_info(pool->pool);
     log_line(LOG_INFO, "pool %s: %zu prompts, %zu clusters take %zu each, %zu text blocks", name,
              info->prompts, info->clusters, info->per_cluster, info->depth);

@@ -2,8 +2,8 @@
  * The threads that compute. Each has a session of the engine; one with nothing to do lends itself
  * to the engine's team, so that a lone request uses every core.
  *
- * Background jobs (compiling label sets, loading pools) have a queue and a few threads of their own,
- * which the system runs with less weight: however long they take, pictures go on.
+ * Background jobs (compiling label sets, loading pools) have a queue and a few threads of their
+ * own, which the system runs with less weight: however long they take, pictures go on.
  */
 #ifndef SERVER_WORKERS_H
 #define SERVER_WORKERS_H

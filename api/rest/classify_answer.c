@@ -36,6 +36,12 @@ void classify_answer_destroy(struct classify_answer *answer)
     free(answer);
 }
 
+static const char *classify_answer_label(const struct classify_result *result, size_t index)
+{
+    return result->label_set ? label_set_class_name(result->label_set, index)
+                             : engine_labels_name(result->labels, index);
+}
+
 enum status classify_answer_add(struct classify_answer *answer,
                                 const struct classify_result *result, struct fail *why)
 {
@@ -47,7 +53,7 @@ enum status classify_answer_add(struct classify_answer *answer,
             continue;
         failed |= json_array_append_new(
             list, json_pack("{s:s, s:f, s:f, s:f}", "label",
-                            engine_labels_name(result->labels, prediction->label), "score",
+                            classify_answer_label(result, prediction->label), "score",
                             (double)prediction->probability, "logit", (double)prediction->logit,
                             "cosine", (double)prediction->cosine));
     }
@@ -81,10 +87,11 @@ static int classify_answer_append(const char *text, size_t size, void *argument)
     return sink->status ? -1 : 0;
 }
 
-static json_t *classify_answer_version(const char *name, uint64_t version)
+static json_t *classify_answer_version(const struct snapshot *snapshot)
 {
-    return name ? json_pack("{s:s, s:I}", "name", name, "version", (json_int_t)version)
-                : json_null();
+    return snapshot ? json_pack("{s:s, s:I}", "name", snapshot->name, "version",
+                                (json_int_t)snapshot->version)
+                    : json_null();
 }
 
 static json_t *classify_answer_timings(const struct classify_answer_head *head)
@@ -101,12 +108,10 @@ enum status classify_answer_write(struct classify_answer *answer,
                                   const struct classify_answer_head *head, struct buf *out,
                                   struct fail *why)
 {
-    /* Version 1 of a pool is what the server was started with. */
-    json_t *root =
-        json_pack("{s:s, s:s, s:o, s:o, s:O, s:o}", "id", head->request_id, "model", head->model,
-                  "label_set", classify_answer_version(head->label_set, head->label_set_version),
-                  "pool", classify_answer_version(head->pool, 1), "results", answer->results,
-                  "timings_ms", classify_answer_timings(head));
+    json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:O, s:o}", "id", head->request_id, "model",
+                             head->model, "label_set", classify_answer_version(head->label_set),
+                             "pool", classify_answer_version(head->pool), "results",
+                             answer->results, "timings_ms", classify_answer_timings(head));
     struct classify_answer_sink sink = {.out = out, .status = STATUS_OK};
     int failed = !root ||
                  json_dump_callback(root, classify_answer_append, &sink, CLASSIFY_ANSWER_FORMAT) ||

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "server/job.h"
+#include "server/label_set.h"
 
 struct classify_answer;
 
@@ -15,6 +16,7 @@ void classify_answer_destroy(struct classify_answer *answer);
 
 struct classify_result {
     const struct engine_labels *labels;
+    const struct label_set *label_set;           /* whose classes are predicted; NULL: labels are */
     const struct engine_prediction *predictions; /* [count] */
     size_t count;
     double threshold;
@@ -33,9 +35,8 @@ enum status classify_answer_add_error(struct classify_answer *answer, int status
 struct classify_answer_head {
     const char *request_id;
     const char *model;
-    const char *label_set; /* NULL: none was used */
-    uint64_t label_set_version;
-    const char *pool; /* NULL: none was used */
+    const struct snapshot *label_set; /* NULL: none was used */
+    const struct snapshot *pool;      /* NULL: none was used */
     const struct job_timings *timings;
     uint64_t total_us;
 };

@@ -1,5 +1,6 @@
 #include "api/rest/classify_job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +12,14 @@
 #include "server/clock.h"
 #include "server/job.h"
 #include "server/label_cache.h"
-#include "server/label_sets.h"
+#include "server/label_set.h"
 #include "server/request.h"
+#include "server/served_pool.h"
 #include "server/service.h"
 
 enum { CLASSIFY_MAX_CONTENT_TYPE = 256, CLASSIFY_MAX_ANSWER_BYTES = 1 << 28 };
 
-_Static_assert((int)CLASSIFY_MAX_NAME == (int)LABEL_SETS_MAX_NAME, "a name fits a request");
+_Static_assert((int)CLASSIFY_MAX_NAME == (int)SNAPSHOT_MAX_NAME, "a name fits a request");
 
 struct classify_job {
     struct job job; /* first, so that one is the other */
@@ -26,7 +28,7 @@ struct classify_job {
     char content_type[CLASSIFY_MAX_CONTENT_TYPE];
     struct buf body;
     struct classify_request input;
-    struct engine_pool *pool;     /* from prepare on; NULL: plain CLIP */
+    struct served_pool *pool;     /* from prepare on; NULL: plain CLIP */
     struct label_set *label_set;  /* the same; NULL: the labels are the request's or the model's */
     struct engine_labels *labels; /* from prepare on */
 };
@@ -48,9 +50,6 @@ static enum status classify_job_read(struct classify_job *job, const struct job_
                                                job->body.size, why);
     if (status)
         return status;
-    if (!input->labels.count && !*input->label_set && !job->service->default_labels)
-        return status_fail(why, STATUS_INVALID,
-                           "\"labels\" is missing, and the model has no list of its own");
     if (input->timeout_ms != asked_before_ms)
         job_set_deadline(&job->job, job->job.created_us + input->timeout_ms * 1000, tools);
     return STATUS_OK;
@@ -81,39 +80,63 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
     job->job.rows = rows;
 }
 
+/* The set that the request names, or the default one if it brings no labels of its own. */
 static enum status classify_job_get_label_set(struct classify_job *job, struct fail *why)
 {
-    const char *name = job->input.label_set;
-    if (!*name)
-        return STATUS_OK;
-    job->label_set = label_sets_find(job->service->label_sets, name);
-    return job->label_set
-               ? STATUS_OK
-               : status_fail(why, STATUS_NOT_FOUND, "there is no label set \"%s\"", name);
+    const struct classify_request *input = &job->input;
+    const struct service *service = job->service;
+    const char *name = input->label_set;
+    if (*name)
+        job->label_set = label_set_find(service->label_sets, name);
+    else if (!input->labels.count)
+        job->label_set = label_set_find_default(service->label_sets);
+    if (*name && !job->label_set)
+        return status_fail(why, STATUS_NOT_FOUND, "there is no label set \"%s\"", name);
+    if (!*name && job->label_set && input->sentences.count)
+        return status_fail(why, STATUS_INVALID,
+                           "\"sentence\" goes with \"labels\"; the default label set \"%s\" has "
+                           "its own",
+                           job->label_set->snapshot.name);
+    if (!job->label_set && !input->labels.count && !service->default_labels)
+        return status_fail(why, STATUS_INVALID,
+                           "\"labels\" is missing, and neither the server nor the model has a list "
+                           "of its own");
+    return STATUS_OK;
 }
 
 /* The pool that the request asks for, acquired, or NULL. */
 static enum status classify_job_get_pool(struct classify_job *job, struct fail *why)
 {
     const struct classify_request *input = &job->input;
-    struct engine_pool *own = job->service->pool;
-    const char *name = own ? engine_pool_info(own)->name : "none";
-    const char *asked = name;
-    if (*input->pool)
-        asked = input->pool;
-    else if (job->label_set && *job->label_set->pool)
-        asked = job->label_set->pool;
-    if (strcmp(asked, "none") != 0 && strcmp(asked, name) != 0)
-        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"; the server has %s",
-                           asked, own ? name : "none");
-    if (strcmp(asked, "none") != 0) {
-        job->pool = engine_pool_acquire(own);
-        return STATUS_OK;
-    }
-    if (input->explain || input->shortlist)
+    const char *name = *input->pool ? input->pool : job->label_set ? job->label_set->pool : "";
+    bool none = !strcmp(name, "none");
+    if (!*name)
+        job->pool = served_pool_find_default(job->service);
+    else if (!none)
+        job->pool = served_pool_find(job->service, name);
+    if (*name && !none && !job->pool)
+        return status_fail(why, STATUS_NOT_FOUND, "there is no pool \"%s\"%s", name,
+                           *input->pool ? "" : ", which the label set names");
+    if (!job->pool && (input->explain || input->shortlist))
         return status_fail(why, STATUS_INVALID, "\"%s\" is of use with a pool only",
                            input->explain ? "explain" : "shortlist");
     return STATUS_OK;
+}
+
+/* Of the model's own labels, in the sentences of the request or of the pool. */
+static enum status classify_job_get_default_labels(const struct classify_job *job,
+                                                   const struct job_tools *tools,
+                                                   struct engine_labels **out, struct fail *why)
+{
+    const struct engine_label_list *list = &job->service->default_names;
+    const struct text_list *sentences = &job->input.sentences;
+    if (!sentences->count) {
+        *out = engine_labels_acquire(job->pool ? job->pool->default_labels
+                                               : job->service->default_labels);
+        return STATUS_OK;
+    }
+    return label_cache_get(job->service->label_cache, tools->session, list->names, list->count,
+                           (const char *const *)sentences->texts, sentences->count, out, why);
 }
 
 /* The compiled labels that the request asks for, acquired. */
@@ -122,39 +145,23 @@ static enum status classify_job_get_labels(const struct classify_job *job,
                                            struct engine_labels **out, struct fail *why)
 {
     const struct classify_request *input = &job->input;
-    const struct engine_labels *defaults = job->service->default_labels;
     const char *const *sentences = (const char *const *)input->sentences.texts;
-    const char *sentence =
-        job->pool ? engine_pool_info(job->pool)->sentence : engine_default_sentence;
     size_t sentence_count = input->sentences.count;
+    const char *sentence =
+        job->pool ? engine_pool_info(job->pool->pool)->sentence : engine_default_sentence;
     if (job->label_set) {
         *out = engine_labels_acquire(job->label_set->labels);
         return STATUS_OK;
     }
+    if (!input->labels.count)
+        return classify_job_get_default_labels(job, tools, out, why);
     if (!sentence_count) {
         sentences = &sentence;
         sentence_count = 1;
     }
-    const char *const *names = (const char *const *)input->labels.texts;
-    const char **default_names = NULL;
-    size_t count = input->labels.count;
-    if (!count && sentence_count == 1 && !strcmp(*sentences, job->service->default_sentence)) {
-        *out = engine_labels_acquire(job->service->default_labels);
-        return STATUS_OK;
-    }
-    if (!count) {
-        count = engine_labels_count(defaults);
-        default_names = mem_zeroed(count, sizeof *default_names);
-        if (!default_names)
-            return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", count);
-        for (size_t i = 0; i < count; i++)
-            default_names[i] = engine_labels_name(defaults, i);
-        names = default_names;
-    }
-    enum status status = label_cache_get(job->service->label_cache, tools->session, names, count,
-                                         sentences, sentence_count, out, why);
-    free(default_names);
-    return status;
+    return label_cache_get(job->service->label_cache, tools->session,
+                           (const char *const *)input->labels.texts, input->labels.count, sentences,
+                           sentence_count, out, why);
 }
 
 /* Before the pictures, so that bad labels cost no decoding and a long compile delays no other job
@@ -165,7 +172,7 @@ static enum status classify_job_take_labels(struct classify_job *job, const stru
     uint64_t started_us = clock_now_us();
     enum status status = classify_job_get_labels(job, tools, &job->labels, why);
     if (!status && job->pool)
-        status = engine_labels_check_pool(job->labels, job->pool, why);
+        status = engine_labels_check_pool(job->labels, job->pool->pool, why);
     job->job.timings.text_us = clock_now_us() - started_us;
     return status;
 }
@@ -181,7 +188,7 @@ static enum status classify_job_make_compositions(struct classify_job *job, stru
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu compositions", base->rows);
     enum status status = STATUS_OK;
     for (size_t i = 0; i < base->rows && !status; i++)
-        status = engine_composition_create(job->pool, &base->compositions[i], why);
+        status = engine_composition_create(job->pool->pool, &base->compositions[i], why);
     return status;
 }
 
@@ -213,7 +220,13 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
         classify_job_fail(base, ERRORS_IMAGE, &why);
 }
 
-/* Cosines [rows, labels]; free(). */
+/* How many classes there are to choose from. */
+static size_t classify_job_classes(const struct classify_job *job)
+{
+    return job->label_set ? job->label_set->classes : engine_labels_count(job->labels);
+}
+
+/* Cosines [rows, classes]; free(). */
 static enum status classify_job_score(const struct classify_job *job, const struct job_tools *tools,
                                       float **out, struct fail *why)
 {
@@ -227,6 +240,8 @@ static enum status classify_job_score(const struct classify_job *job, const stru
     float *cosines = mem_zeroed(base->rows, engine_labels_count(job->labels) * sizeof *cosines);
     enum status status = cosines ? engine_score(tools->session, &scoring, cosines, why)
                                  : status_fail(why, STATUS_NO_MEMORY, "no memory for the scores");
+    if (!status && job->label_set)
+        label_set_reduce(job->label_set, cosines, base->rows);
     if (status)
         free(cosines);
     else
@@ -241,9 +256,10 @@ static enum status classify_job_add_results(const struct classify_job *job,
                                             struct classify_answer *answer, struct fail *why)
 {
     const struct classify_request *input = &job->input;
-    size_t count = engine_labels_count(job->labels), row = 0;
-    float scale = job->pool ? engine_pool_info(job->pool)->logit_scale : info->logit_scale;
+    size_t count = classify_job_classes(job), row = 0;
+    float scale = job->pool ? engine_pool_info(job->pool->pool)->logit_scale : info->logit_scale;
     struct classify_result result = {.labels = job->labels,
+                                     .label_set = job->label_set,
                                      .predictions = predictions,
                                      .threshold = input->threshold,
                                      .info = info};
@@ -257,6 +273,8 @@ static enum status classify_job_add_results(const struct classify_job *job,
             continue;
         }
         engine_top(scale, cosines + row * count, count, top_k, predictions, &result.count);
+        while (result.count && isinf(predictions[result.count - 1].cosine))
+            result.count--; /* aliases left fewer classes than labels on the shortlist */
         result.explained = input->explain ? job->job.compositions[row] : NULL;
         status = classify_answer_add(answer, &result, why);
         row++;
@@ -269,7 +287,7 @@ static enum status classify_job_fill_answer(const struct classify_job *job,
                                             struct classify_answer *answer, struct fail *why)
 {
     const struct classify_request *input = &job->input;
-    size_t count = engine_labels_count(job->labels);
+    size_t count = classify_job_classes(job);
     size_t top_k = input->top_k < count ? input->top_k : count;
     if (input->shortlist && input->shortlist < top_k)
         top_k = input->shortlist;
@@ -302,9 +320,8 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
     const struct classify_answer_head head = {
         .request_id = base->request_id,
         .model = engine_info(tools->engine)->name,
-        .label_set = job->label_set ? job->label_set->name : NULL,
-        .label_set_version = job->label_set ? job->label_set->version : 0,
-        .pool = job->pool ? engine_pool_info(job->pool)->name : NULL,
+        .label_set = job->label_set ? &job->label_set->snapshot : NULL,
+        .pool = job->pool ? &job->pool->snapshot : NULL,
         .timings = &base->timings,
         .total_us = now_us - base->created_us,
     };
@@ -324,8 +341,8 @@ static void classify_job_destroy(struct job *base)
     classify_request_finish(&job->input);
     buf_finish(&job->body);
     engine_labels_release(job->labels);
-    label_sets_release(job->label_set);
-    engine_pool_release(job->pool);
+    label_set_release(job->label_set);
+    served_pool_release(job->pool);
     job_finish(base);
     free(job);
 }
@@ -349,12 +366,11 @@ static enum status classify_job_read_head(struct classify_job *job, const struct
                                           struct fail *why)
 {
     const struct config *config = job->service->config;
-    const struct engine_labels *defaults = job->service->default_labels;
     struct classify_limits limits = {
         .max_images = config->max_images_per_request,
         .max_labels = config->max_labels,
         .max_label_texts = config->max_label_texts,
-        .default_labels = defaults ? engine_labels_count(defaults) : 0,
+        .default_labels = job->service->default_names.count,
         .max_timeout_ms = config->max_request_timeout_ms,
     };
     classify_request_init(&job->input, &limits);

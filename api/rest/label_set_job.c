@@ -1,37 +1,33 @@
 #include "api/rest/label_set_job.h"
 
-#include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "api/rest/label_set_answer.h"
+#include "api/rest/errors.h"
+#include "api/rest/json_answer.h"
+#include "api/rest/label_set_compile.h"
+#include "api/rest/label_set_document.h"
 #include "api/rest/label_set_request.h"
+#include "api/rest/precondition.h"
 #include "engine/base/mem.h"
 #include "server/clock.h"
 #include "server/job.h"
+#include "server/registry.h"
 #include "server/request.h"
 #include "server/service.h"
 
-enum {
-    LABEL_SET_JOB_MAX_HEADER = 256,
-    LABEL_SET_JOB_MAX_ANSWER = 1 << 20,
-    LABEL_SET_JOB_TRIES = 50 /* against others who change the same set */
-};
+enum { LABEL_SET_JOB_TRIES = 50 /* against others who change the same set */ };
 
-_Static_assert((int)LABEL_SET_REQUEST_MAX_POOL_NAME == (int)LABEL_SETS_MAX_NAME,
-               "a pool's name fits a set");
+enum label_set_change { LABEL_SET_PUT, LABEL_SET_PATCH, LABEL_SET_DELETE };
 
 struct label_set_job {
     struct job job; /* first, so that one is the other */
     const struct service *service;
-    bool patch;
-    char name[LABEL_SETS_MAX_NAME + 1];
-    bool has_if_match;
-    char if_match[LABEL_SET_JOB_MAX_HEADER];
-    bool only_new; /* If-None-Match: * */
+    enum label_set_change change;
+    char name[SNAPSHOT_MAX_NAME + 1];
+    struct precondition precondition;
     struct buf body;
     struct label_set_request input;
 };
@@ -69,212 +65,151 @@ static void label_set_job_fail_reading(struct label_set_job *job, const struct f
 static bool label_set_job_may_change(struct label_set_job *job, const struct label_set *current)
 {
     struct fail why;
-    if (job->patch && !current) {
+    if (job->change != LABEL_SET_PUT && !current) {
         status_fail(&why, STATUS_NOT_FOUND, "there is no label set \"%s\"", job->name);
         label_set_job_fail(job, 404, "not_found", &why);
         return false;
     }
-    bool mismatch = job->has_if_match && !label_set_answer_matches(job->if_match, current);
-    if (!mismatch && !(job->only_new && current))
+    if (!precondition_check(&job->precondition, job->service->label_sets,
+                            current ? &current->snapshot : NULL, &why))
         return true;
-    if (mismatch)
-        status_fail(&why, STATUS_INVALID, "If-Match %s is not the label set as it is now",
-                    job->if_match);
-    else
-        status_fail(&why, STATUS_INVALID, "there is a label set \"%s\" already", job->name);
     label_set_job_fail(job, 412, "precondition_failed", &why);
     return false;
 }
 
-static int label_set_job_compare(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Marks the labels to remove. STATUS_INVALID names one that is not in the set. */
-static enum status label_set_job_mark(const struct label_set_job *job,
-                                      const struct engine_labels *labels, bool *removed,
-                                      struct fail *why)
-{
-    const struct text_list *list = &job->input.removed;
-    if (!list->count)
-        return STATUS_OK;
-    qsort(list->texts, list->count, sizeof *list->texts, label_set_job_compare);
-    bool *found = mem_zeroed(list->count, sizeof *found);
-    if (!found)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", list->count);
-    for (size_t i = 0; i < engine_labels_count(labels); i++) {
-        const char *name = engine_labels_name(labels, i);
-        char **at =
-            bsearch(&name, list->texts, list->count, sizeof *list->texts, label_set_job_compare);
-        removed[i] = at;
-        if (at)
-            found[at - list->texts] = true;
-    }
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < list->count && !status; i++)
-        if (!found[i])
-            status =
-                status_fail(why, STATUS_INVALID,
-                            "\"remove\": there is no label \"%.80s\" in the set", list->texts[i]);
-    free(found);
-    return status;
-}
-
-static enum status label_set_job_revise(const struct label_set_job *job,
-                                        const struct job_tools *tools,
-                                        const struct label_set *current, struct engine_labels **out,
-                                        struct fail *why)
-{
-    const struct text_list *added = &job->input.labels;
-    const struct config *config = job->service->config;
-    size_t count = engine_labels_count(current->labels);
-    size_t sentences = engine_labels_sentence_count(current->labels);
-    size_t after = count + added->count;
-    after -= job->input.removed.count < after ? job->input.removed.count : after;
-    if (after > config->max_set_labels)
-        return status_fail(why, STATUS_LIMIT, "more than %" PRIu64 " labels in a set",
-                           config->max_set_labels);
-    if (after > config->max_set_texts / sentences)
-        return status_fail(why, STATUS_LIMIT,
-                           "%zu labels times %zu sentences are more than %" PRIu64 " texts", after,
-                           sentences, config->max_set_texts);
-    bool *removed = mem_zeroed(count, sizeof *removed);
-    enum status status =
-        removed ? label_set_job_mark(job, current->labels, removed, why)
-                : status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", count);
-    if (!status)
-        status = engine_labels_revise(tools->session, current->labels, removed,
-                                      (const char *const *)added->texts, added->count, out, why);
-    free(removed);
-    return status;
-}
-
-/* The pool that the set is for: NULL for none. */
-static enum status label_set_job_pool(const struct label_set_job *job, const char *name,
-                                      const struct engine_pool **out, struct fail *why)
-{
-    const struct engine_pool *own = job->service->pool;
-    *out = own;
-    if (!*name)
-        return STATUS_OK;
-    *out = NULL;
-    if (!strcmp(name, "none"))
-        return STATUS_OK;
-    if (!own || strcmp(name, engine_pool_info(own)->name) != 0)
-        return status_fail(why, STATUS_INVALID, "\"pool\": there is no pool \"%s\"", name);
-    *out = own;
-    return STATUS_OK;
-}
-
-static enum status label_set_job_compile(const struct label_set_job *job,
-                                         const struct job_tools *tools,
-                                         const struct label_set *current, struct label_set **out,
-                                         struct fail *why)
-{
-    const struct label_set_request *input = &job->input;
-    const char *pool_name = job->patch ? current->pool : input->pool;
-    const struct engine_pool *pool;
-    uint64_t started_us = clock_now_us();
-    struct engine_labels *labels = NULL;
-    enum status status = label_set_job_pool(job, pool_name, &pool, why);
-    if (status)
-        return status;
-    const char *const *sentences = (const char *const *)input->sentences.texts;
-    size_t sentence_count = input->sentences.count;
-    if (!sentence_count && pool) {
-        sentences = &engine_pool_info(pool)->sentence;
-        sentence_count = 1;
-    }
-    status =
-        job->patch
-            ? label_set_job_revise(job, tools, current, &labels, why)
-            : engine_labels_compile(tools->session, (const char *const *)input->labels.texts,
-                                    input->labels.count, sentences, sentence_count, &labels, why);
-    if (!status && pool)
-        status = engine_labels_check_pool(labels, pool, why);
-    if (status) {
-        engine_labels_release(labels);
-        return status;
-    }
-    *out = label_sets_make(job->name, pool_name, labels, clock_now_us() - started_us);
-    return *out ? STATUS_OK : status_fail(why, STATUS_NO_MEMORY, "no memory for a label set");
-}
-
 static void label_set_job_answer(struct label_set_job *job, const struct label_set *set, bool made)
 {
-    struct fail why;
-    struct buf body;
-    char etag[LABEL_SET_ANSWER_ETAG_BYTES];
-    buf_init(&body, LABEL_SET_JOB_MAX_ANSWER);
-    if (label_set_answer_write(label_set_answer_json(set, false), &body, &why)) {
-        label_set_job_fail(job, 500, "internal", &why);
-    } else {
-        reply_set_json(&job->job.reply, made ? 201 : 200, &body);
-        label_set_answer_etag(set, etag);
-        reply_set_etag(&job->job.reply, etag);
-    }
-    buf_finish(&body);
+    json_answer_set(&job->job, made ? 201 : 200, label_set_document_json(job->service, set, false),
+                    job->service->label_sets, &set->snapshot);
 }
 
 static void label_set_job_fail_compiling(struct label_set_job *job, const struct fail *why)
 {
     if (atomic_load(&job->job.cancelled))
         return;
-    if (why->code == STATUS_INVALID || why->code == STATUS_LIMIT || why->code == STATUS_FORMAT)
+    if (why->code == STATUS_CANCELLED)
+        label_set_job_fail(job, 409, "duplicate_labels", why);
+    else if (why->code == STATUS_INVALID || why->code == STATUS_LIMIT || why->code == STATUS_FORMAT)
         label_set_job_fail(job, 422, "invalid_labels", why);
     else
         label_set_job_fail(job, 500, "internal", why);
 }
 
-/* True if somebody else changed the set meanwhile. A change that nobody waits for any more is not
- * made. */
+/* After a change was not made; true if it is worth another try: somebody else changed the set. */
+static bool label_set_job_fail_changing(struct label_set_job *job, const struct fail *why)
+{
+    if (why->code == STATUS_CANCELLED || why->code == STATUS_NOT_FOUND)
+        return true;
+    if (why->code == STATUS_LIMIT)
+        label_set_job_fail(job, 422, "over_limit", why);
+    else
+        label_set_job_fail(job, 500, "not_stored", why);
+    return false;
+}
+
+/* A change that nobody waits for any more is not made. */
 static bool label_set_job_publish(struct label_set_job *job, struct label_set *set,
                                   const struct label_set *current)
 {
     struct fail why;
+    bool made;
+    const struct registry_condition found = {current ? &current->snapshot : NULL};
+    const struct registry_condition *condition =
+        job->change == LABEL_SET_PATCH ? &found
+                                       : precondition_at_publish(&job->precondition, &found);
     if (atomic_load(&job->job.cancelled))
         return false;
-    enum status status = label_sets_publish(job->service->label_sets, set, current, &why);
-    if (status == STATUS_CANCELLED)
-        return true;
+    if (registry_publish(job->service->label_sets, &set->snapshot, condition,
+                         job->input.make_default, &made, &why))
+        return label_set_job_fail_changing(job, &why);
+    label_set_job_answer(job, set, made);
+    return false;
+}
+
+static bool label_set_job_compile(struct label_set_job *job, const struct job_tools *tools,
+                                  const struct label_set *current)
+{
+    struct fail why;
+    struct label_set *set = NULL;
+    bool again = false;
+    enum status status = job->change == LABEL_SET_PUT
+                             ? label_set_compile_new(job->service, tools->session, job->name,
+                                                     &job->input, true, &set, &why)
+                             : label_set_compile_revised(job->service, tools->session, current,
+                                                         &job->input, &set, &why);
     if (status)
-        label_set_job_fail(job, 422, "over_limit", &why);
+        label_set_job_fail_compiling(job, &why);
     else
-        label_set_job_answer(job, set, !current);
+        again = label_set_job_publish(job, set, current);
+    label_set_release(set);
+    return again;
+}
+
+/* A PATCH that says only whether the set is the default makes no version. */
+static bool label_set_job_change_default(struct label_set_job *job, const struct label_set *current)
+{
+    struct fail why;
+    const struct registry_condition found = {&current->snapshot};
+    if (registry_change_default(job->service->label_sets, job->name, &found,
+                                job->input.make_default, &why))
+        return label_set_job_fail_changing(job, &why);
+    label_set_job_answer(job, current, false);
+    return false;
+}
+
+static bool label_set_job_remove(struct label_set_job *job, const struct label_set *current)
+{
+    struct fail why;
+    const struct registry_condition found = {&current->snapshot};
+    if (registry_remove(job->service->label_sets, job->name,
+                        precondition_at_publish(&job->precondition, &found), &why))
+        return label_set_job_fail_changing(job, &why);
+    reply_set_nothing(&job->job.reply);
     return false;
 }
 
 /* One try; true if it is worth another. */
 static bool label_set_job_try(struct label_set_job *job, const struct job_tools *tools)
 {
-    struct fail why;
-    struct label_set *set = NULL;
-    struct label_set *current = label_sets_find(job->service->label_sets, job->name);
+    struct label_set *current = label_set_find(job->service->label_sets, job->name);
+    bool changes = job->input.names.count || job->input.removed.count;
     bool again = false;
-    if (label_set_job_may_change(job, current)) {
-        if (label_set_job_compile(job, tools, current, &set, &why))
-            label_set_job_fail_compiling(job, &why);
-        else
-            again = label_set_job_publish(job, set, current);
-    }
-    label_sets_release(set);
-    label_sets_release(current);
+    if (!label_set_job_may_change(job, current))
+        again = false;
+    else if (job->change == LABEL_SET_DELETE)
+        again = label_set_job_remove(job, current);
+    else if (changes)
+        again = label_set_job_compile(job, tools, current);
+    else
+        again = label_set_job_change_default(job, current);
+    label_set_release(current);
     return again;
+}
+
+/* False, with a reply, if the body is not as it must be. */
+static bool label_set_job_read(struct label_set_job *job, const struct job_tools *tools)
+{
+    const struct config *config = job->service->config;
+    const struct label_set_limits limits = {.max_labels = config->max_set_labels,
+                                            .max_texts = config->max_set_texts,
+                                            .max_timeout_ms = config->max_request_timeout_ms};
+    struct fail why;
+    if (label_set_request_read(&job->input, job->change == LABEL_SET_PATCH, job->body.data,
+                               job->body.size, &limits, &why)) {
+        label_set_job_fail_reading(job, &why);
+        return false;
+    }
+    if (job->input.timeout_ms)
+        job_set_deadline(&job->job, job->job.created_us + job->input.timeout_ms * 1000, tools);
+    return true;
 }
 
 static void label_set_job_prepare(struct job *base, const struct job_tools *tools)
 {
     struct label_set_job *job = (struct label_set_job *)base;
-    const struct config *config = job->service->config;
-    const struct label_set_limits limits = {.max_labels = config->max_set_labels,
-                                            .max_texts = config->max_set_texts};
     struct fail why;
-    if (label_set_request_read(&job->input, job->patch, job->body.data, job->body.size, &limits,
-                               &why)) {
-        label_set_job_fail_reading(job, &why);
+    if (job->change != LABEL_SET_DELETE && !label_set_job_read(job, tools))
         return;
-    }
     for (int tries = 0; tries < LABEL_SET_JOB_TRIES; tries++)
         if (!label_set_job_try(job, tools))
             return;
@@ -294,6 +229,7 @@ static void label_set_job_destroy(struct job *base)
 /* ---- On the loop thread ---- */
 
 static const struct job_kind label_set_job_kind = {
+    .background = true,
     .prepare = label_set_job_prepare,
     .destroy = label_set_job_destroy,
 };
@@ -307,24 +243,21 @@ static bool label_set_job_is_json(const char *content_type)
 static enum status label_set_job_read_head(struct label_set_job *job, const struct request *request,
                                            struct fail *why)
 {
-    const char *if_match = request_header(request, "If-Match");
-    const char *if_none_match = request_header(request, "If-None-Match");
-    enum status status = label_sets_check_name(request_parameter(request), why);
+    const char *name = request_parameter(request);
+    enum status status = snapshot_check_name(name, why);
+    if (status && job->change == LABEL_SET_DELETE)
+        return status_fail(why, STATUS_NOT_FOUND, "there is no label set \"%.80s\"", name);
     if (status)
         return status;
-    if (!label_set_job_is_json(request_header(request, "Content-Type")))
+    snprintf(job->name, sizeof job->name, "%s", name);
+    if (job->change != LABEL_SET_DELETE &&
+        !label_set_job_is_json(request_header(request, "Content-Type")))
         return status_fail(why, STATUS_UNSUPPORTED, "the Content-Type must be application/json");
-    if (if_match && strlen(if_match) >= sizeof job->if_match)
-        return status_fail(why, STATUS_INVALID, "If-Match is longer than %d characters",
-                           LABEL_SET_JOB_MAX_HEADER - 1);
-    snprintf(job->name, sizeof job->name, "%s", request_parameter(request));
-    snprintf(job->if_match, sizeof job->if_match, "%s", if_match ? if_match : "");
-    job->has_if_match = if_match;
-    job->only_new = if_none_match && !strcmp(if_none_match, "*");
-    return STATUS_OK;
+    return precondition_read(&job->precondition, request, why);
 }
 
-static void label_set_job_handle(struct request *request, struct service *service, bool patch)
+static void label_set_job_handle(struct request *request, struct service *service,
+                                 enum label_set_change change)
 {
     struct fail why;
     struct label_set_job *job = mem_zeroed(1, sizeof *job);
@@ -334,24 +267,30 @@ static void label_set_job_handle(struct request *request, struct service *servic
     }
     job_init(&job->job, &label_set_job_kind);
     job->service = service;
-    job->patch = patch;
+    job->change = change;
     if (label_set_job_read_head(job, request, &why)) {
-        bool type = why.code == STATUS_UNSUPPORTED;
-        request_reply_problem(request, type ? 415 : 422,
-                              type ? "unsupported_body" : "invalid_field", why.message);
+        struct errors_answer answer = errors_answer(ERRORS_BODY, why.code);
+        request_reply_problem(request, answer.status, answer.code, why.message);
         label_set_job_destroy(&job->job);
         return;
     }
     request_take_body(request, &job->body);
+    atomic_store(&job->job.deadline_us,
+                 clock_now_us() + service->config->max_request_timeout_ms * 1000);
     request_submit(request, &job->job);
 }
 
 void label_set_job_handle_put(struct request *request, struct service *service)
 {
-    label_set_job_handle(request, service, false);
+    label_set_job_handle(request, service, LABEL_SET_PUT);
 }
 
 void label_set_job_handle_patch(struct request *request, struct service *service)
 {
-    label_set_job_handle(request, service, true);
+    label_set_job_handle(request, service, LABEL_SET_PATCH);
+}
+
+void label_set_job_handle_delete(struct request *request, struct service *service)
+{
+    label_set_job_handle(request, service, LABEL_SET_DELETE);
 }

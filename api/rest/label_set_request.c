@@ -1,5 +1,6 @@
 #include "api/rest/label_set_request.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,22 +23,100 @@ static enum status label_set_request_set_pool(struct label_set_request *request,
     return STATUS_OK;
 }
 
+static enum status label_set_request_set_timeout(struct label_set_request *request,
+                                                 const json_t *value,
+                                                 const struct label_set_limits *limits,
+                                                 struct fail *why)
+{
+    json_int_t timeout_ms = json_integer_value(value);
+    if (!json_is_integer(value) || timeout_ms < 1 || (uint64_t)timeout_ms > limits->max_timeout_ms)
+        return status_fail(why, STATUS_INVALID,
+                           "\"timeout_ms\" must be a whole number from 1 to %" PRIu64,
+                           limits->max_timeout_ms);
+    request->timeout_ms = (uint64_t)timeout_ms;
+    return STATUS_OK;
+}
+
+static enum status label_set_request_add_alias(struct label_set_request *request,
+                                               const json_t *value, size_t max_count,
+                                               struct fail *why)
+{
+    struct text_list *list = &request->aliases;
+    size_t capacity = list->capacity;
+    if (!json_is_string(value))
+        return status_fail(why, STATUS_INVALID, "\"aliases\": an item is not a string");
+    enum status status = text_list_add(list, json_string_value(value), json_string_length(value),
+                                       max_count, "aliases", why);
+    if (status)
+        return status;
+    if (list->capacity != capacity) {
+        uint32_t *grown = mem_resize(request->alias_of, list->capacity, sizeof *grown);
+        if (!grown)
+            return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu aliases", list->capacity);
+        request->alias_of = grown;
+    }
+    request->alias_of[list->count - 1] = (uint32_t)request->names.count - 1;
+    return STATUS_OK;
+}
+
+/* {"name": "...", "aliases": [...]} */
+static enum status label_set_request_add_object(struct label_set_request *request,
+                                                const char *field, const json_t *item,
+                                                size_t max_count, struct fail *why)
+{
+    const json_t *name = json_object_get(item, "name"), *aliases = json_object_get(item, "aliases");
+    size_t known = (name != NULL) + (aliases != NULL);
+    if (!json_is_string(name) || (aliases && !json_is_array(aliases)) ||
+        json_object_size(item) != known)
+        return status_fail(why, STATUS_INVALID,
+                           "\"%s\": item %zu must be a text or an object of a \"name\" and, if "
+                           "it has any, \"aliases\"",
+                           field, request->names.count + 1);
+    enum status status = text_list_add(&request->names, json_string_value(name),
+                                       json_string_length(name), max_count, field, why);
+    for (size_t i = 0; i < json_array_size(aliases) && !status; i++)
+        status = label_set_request_add_alias(request, json_array_get(aliases, i), max_count, why);
+    return status;
+}
+
+static enum status label_set_request_add(struct label_set_request *request, const char *field,
+                                         const json_t *array, size_t max_count, struct fail *why)
+{
+    if (!json_is_array(array) || !json_array_size(array))
+        return status_fail(why, STATUS_INVALID, "\"%s\" must be an array of at least one label",
+                           field);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < json_array_size(array) && !status; i++) {
+        const json_t *item = json_array_get(array, i);
+        status = json_is_string(item)
+                     ? text_list_add(&request->names, json_string_value(item),
+                                     json_string_length(item), max_count, field, why)
+                     : label_set_request_add_object(request, field, item, max_count, why);
+    }
+    return status;
+}
+
 static enum status label_set_request_set(struct label_set_request *request, bool patch,
                                          const char *name, const json_t *value,
                                          const struct label_set_limits *limits, struct fail *why)
 {
-    if (patch && !strcmp(name, "add"))
-        return json_body_add_texts(&request->labels, name, value, limits->max_labels, why);
+    if (!strcmp(name, patch ? "add" : "labels"))
+        return label_set_request_add(request, name, value, limits->max_labels, why);
     if (patch && !strcmp(name, "remove"))
         return json_body_add_texts(&request->removed, name, value, limits->max_labels, why);
-    if (!patch && !strcmp(name, "labels"))
-        return json_body_add_texts(&request->labels, name, value, limits->max_labels, why);
     if (!patch && !strcmp(name, "sentence"))
         return json_body_add_text_or_texts(&request->sentences, name, value, limits->max_texts,
                                            why);
     if (!patch && !strcmp(name, "pool"))
         return label_set_request_set_pool(request, value, why);
-    return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
+    if (!strcmp(name, "timeout_ms"))
+        return label_set_request_set_timeout(request, value, limits, why);
+    if (strcmp(name, "default") != 0)
+        return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
+    if (!json_is_boolean(value))
+        return status_fail(why, STATUS_INVALID, "\"default\" must be true or false");
+    request->make_default = json_is_true(value) ? STORE_DEFAULT_SET : STORE_DEFAULT_CLEAR;
+    return STATUS_OK;
 }
 
 static int label_set_request_compare(const void *a, const void *b)
@@ -67,34 +146,48 @@ static enum status label_set_request_name_twins(const char *const *sorted, size_
     return status;
 }
 
-static enum status label_set_request_check_twins(const struct text_list *list, struct fail *why)
+enum status label_set_request_check_twins(const char **texts, size_t count, struct fail *why)
 {
-    const char **sorted = mem_zeroed(list->count, sizeof *sorted);
-    if (!sorted)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", list->count);
-    for (size_t i = 0; i < list->count; i++)
-        sorted[i] = list->texts[i];
-    if (list->count)
-        qsort(sorted, list->count, sizeof *sorted, label_set_request_compare);
-    enum status status = label_set_request_name_twins(sorted, list->count, why);
-    free(sorted);
+    if (count)
+        qsort(texts, count, sizeof *texts, label_set_request_compare);
+    return label_set_request_name_twins(texts, count, why);
+}
+
+static enum status label_set_request_check_lists(const struct text_list *one,
+                                                 const struct text_list *other, struct fail *why)
+{
+    const char **texts = mem_zeroed(one->count + other->count, sizeof *texts);
+    if (!texts)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu labels", one->count);
+    for (size_t i = 0; i < one->count; i++)
+        texts[i] = one->texts[i];
+    for (size_t i = 0; i < other->count; i++)
+        texts[one->count + i] = other->texts[i];
+    enum status status = label_set_request_check_twins(texts, one->count + other->count, why);
+    free(texts);
     return status;
 }
 
 static enum status label_set_request_check(const struct label_set_request *request, bool patch,
                                            const struct label_set_limits *limits, struct fail *why)
 {
+    static const struct text_list none;
     size_t sentences = request->sentences.count ? request->sentences.count : 1;
-    if (!patch && !request->labels.count)
+    size_t labels = request->names.count + request->aliases.count;
+    if (!patch && !request->names.count)
         return status_fail(why, STATUS_INVALID, "\"labels\" is missing");
-    if (patch && !request->labels.count && !request->removed.count)
-        return status_fail(why, STATUS_INVALID, "there is neither \"add\" nor \"remove\"");
-    if (request->labels.count && sentences > limits->max_texts / request->labels.count)
+    if (patch && !request->names.count && !request->removed.count && !request->make_default)
+        return status_fail(why, STATUS_INVALID,
+                           "there is none of \"add\", \"remove\" and \"default\"");
+    if (labels > limits->max_labels)
+        return status_fail(why, STATUS_LIMIT, "more than %zu labels, aliases included",
+                           limits->max_labels);
+    if (labels && sentences > limits->max_texts / labels)
         return status_fail(why, STATUS_LIMIT,
-                           "%zu labels times %zu sentences are more than %zu texts",
-                           request->labels.count, sentences, limits->max_texts);
-    enum status status = label_set_request_check_twins(&request->labels, why);
-    return status ? status : label_set_request_check_twins(&request->removed, why);
+                           "%zu labels times %zu sentences are more than %zu texts", labels,
+                           sentences, limits->max_texts);
+    enum status status = label_set_request_check_lists(&request->names, &request->aliases, why);
+    return status ? status : label_set_request_check_lists(&request->removed, &none, why);
 }
 
 enum status label_set_request_read(struct label_set_request *request, bool patch, const char *body,
@@ -103,7 +196,8 @@ enum status label_set_request_read(struct label_set_request *request, bool patch
 {
     json_t *root;
     *request = (struct label_set_request){0};
-    enum status status = json_body_load(body, size, 1024 + 2 * limits->max_labels, &root, why);
+    size_t values = limits->max_labels < SIZE_MAX / 8 ? 1024 + 4 * limits->max_labels : SIZE_MAX;
+    enum status status = json_body_load(body, size, values, &root, why);
     if (status)
         return status;
     for (void *field = json_object_iter(root); field && !status;
@@ -116,7 +210,9 @@ enum status label_set_request_read(struct label_set_request *request, bool patch
 
 void label_set_request_finish(struct label_set_request *request)
 {
-    text_list_finish(&request->labels);
+    text_list_finish(&request->names);
+    text_list_finish(&request->aliases);
+    free(request->alias_of);
     text_list_finish(&request->removed);
     text_list_finish(&request->sentences);
 }
