@@ -251,8 +251,9 @@ const struct engine_pool_info *engine_pool_info(const struct engine_pool *pool)
 size_t engine_pool_bytes(const struct engine_pool *pool)
 {
     const struct pool_file *file = &pool->file;
-    size_t floats = file->groups * file->prompts * (file->tokens * file->width + file->query_width) +
-                    file->blocks * file->query_width;
+    size_t floats =
+        file->groups * file->prompts * (file->tokens * file->width + file->query_width) +
+        file->blocks * file->query_width;
     if (file->depth)
         floats += (file->depth - 1) * pool->layer_floats;
     return sizeof *pool + floats * sizeof(float) +

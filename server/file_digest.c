@@ -2,10 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <nettle/sha2.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,8 +24,8 @@ static bool file_digest_write(int fd, const uint8_t *bytes, size_t size)
     return true;
 }
 
-static enum status file_digest_feed(const char *path, int fd, int copy_fd,
-                                    struct sha256_ctx *digest, struct fail *why)
+static enum status file_digest_feed(const char *path, int fd, int copy_fd, struct digest *digest,
+                                    struct fail *why)
 {
     uint8_t piece[FILE_DIGEST_PIECE];
     for (;;) {
@@ -38,7 +36,7 @@ static enum status file_digest_feed(const char *path, int fd, int copy_fd,
             continue;
         if (size < 0)
             return status_fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
-        sha256_update(digest, (size_t)size, piece);
+        digest_append(digest, piece, (size_t)size);
         if (copy_fd >= 0 && !file_digest_write(copy_fd, piece, (size_t)size))
             return status_fail(why, STATUS_IO, "cannot copy %s: %s", path, strerror(errno));
     }
@@ -52,17 +50,14 @@ enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST
     if (fd < 0)
         return status_fail(why, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
                            strerror(errno));
-    struct sha256_ctx digest;
-    uint8_t sum[SHA256_DIGEST_SIZE];
-    sha256_init(&digest);
+    struct digest digest;
+    digest_init(&digest);
     enum status status = fstat(fd, &status_of) || !S_ISREG(status_of.st_mode)
                              ? status_fail(why, STATUS_IO, "%s is not a regular file", path)
                              : file_digest_feed(path, fd, copy_fd, &digest, why);
     close(fd);
     if (status)
         return status;
-    sha256_digest(&digest, sizeof sum, sum);
-    for (size_t i = 0; i < sizeof sum; i++)
-        snprintf(out + 2 * i, 3, "%02x", sum[i]);
+    digest_write(&digest, out);
     return STATUS_OK;
 }

@@ -2,9 +2,10 @@
 #ifndef SERVER_FILE_DIGEST_H
 #define SERVER_FILE_DIGEST_H
 
+#include "engine/base/digest.h"
 #include "engine/base/status.h"
 
-enum { FILE_DIGEST_BYTES = 65 }; /* 64 hexadecimal digits and a NUL */
+enum { FILE_DIGEST_BYTES = DIGEST_TEXT_BYTES };
 
 /* Also writes what it reads to copy_fd, unless that is -1. STATUS_NOT_FOUND or STATUS_IO, also for
  * what is not a regular file. */

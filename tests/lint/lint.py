@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "jerror.h": (["engine/"], "one file"),
     "png.h": (["engine/"], "one file"),
     "utf8proc.h": (["engine/"], "one file"),
-    "nettle/sha2.h": (["engine/", "server/"], "one file"),
+    "nettle/sha2.h": (["engine/base/"], "one file"),
     "jansson.h": (["engine/", "config/", "api/"], "any file"),
     "uv.h": (["server/"], "any file"),
     "microhttpd.h": (["server/"], "any file"),
