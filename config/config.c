@@ -118,8 +118,9 @@ static const struct config_option config_options[] = {
     CONFIG_NUMBER_ROW("request-timeout-ms", request_timeout_ms, "30000", 1, 86400000,
                       "time to answer a classification that names no timeout_ms of its own"),
     CONFIG_NUMBER_ROW("max-request-timeout-ms", max_request_timeout_ms, "120000", 1, 86400000,
-                      "largest timeout_ms a request may ask for; what changes of label sets and "
-                      "pools get"),
+                      "largest timeout_ms a classification may ask for"),
+    CONFIG_NUMBER_ROW("change-timeout-ms", change_timeout_ms, "600000", 1, 86400000,
+                      "time to change a label set or pool, and the largest timeout_ms of that"),
     CONFIG_NUMBER_ROW("drain-delay-ms", drain_delay_ms, "0", 0, 86400000,
                       "time to go on serving after SIGTERM or SIGINT, while /readyz says no"),
     CONFIG_NUMBER_ROW("drain-timeout-ms", drain_timeout_ms, "10000", 0, 86400000,

@@ -69,6 +69,7 @@ struct config {
     uint64_t max_waiting_changes;
     uint64_t request_timeout_ms;
     uint64_t max_request_timeout_ms;
+    uint64_t change_timeout_ms;
     uint64_t drain_delay_ms;
     uint64_t drain_timeout_ms;
 

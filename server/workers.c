@@ -12,7 +12,7 @@
 #include "server/batcher.h"
 #include "server/clock.h"
 
-enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 10 };
+enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 5 };
 
 /* A queue and what its threads share. */
 struct workers_lane {

@@ -192,7 +192,7 @@ static bool label_set_job_read(struct label_set_job *job, const struct job_tools
     const struct config *config = job->service->config;
     const struct label_set_limits limits = {.max_labels = config->max_set_labels,
                                             .max_texts = config->max_set_texts,
-                                            .max_timeout_ms = config->max_request_timeout_ms};
+                                            .max_timeout_ms = config->change_timeout_ms};
     struct fail why;
     if (label_set_request_read(&job->input, job->change == LABEL_SET_PATCH, job->body.data,
                                job->body.size, &limits, &why)) {
@@ -275,8 +275,7 @@ static void label_set_job_handle(struct request *request, struct service *servic
         return;
     }
     request_take_body(request, &job->body);
-    atomic_store(&job->job.deadline_us,
-                 clock_now_us() + service->config->max_request_timeout_ms * 1000);
+    atomic_store(&job->job.deadline_us, clock_now_us() + service->config->change_timeout_ms * 1000);
     request_submit(request, &job->job);
 }
 

@@ -258,8 +258,7 @@ static void pool_job_handle(struct request *request, struct service *service,
     }
     if (change == POOL_PUT)
         request_take_upload(request, &job->upload);
-    atomic_store(&job->job.deadline_us,
-                 clock_now_us() + service->config->max_request_timeout_ms * 1000);
+    atomic_store(&job->job.deadline_us, clock_now_us() + service->config->change_timeout_ms * 1000);
     request_submit(request, &job->job);
 }
 
