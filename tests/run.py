@@ -6,12 +6,14 @@ if none ran.
 """
 
 import argparse
+import concurrent.futures
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -21,6 +23,7 @@ UNIT_LIMIT_S = 300
 REPLAY_LIMIT_S = 120
 PYTEST_TEST_LIMIT_S = 180
 PYTEST_LIMIT_S = 1800
+AT_A_TIME = 2  # they wait for processes to start more than they compute
 
 SANITIZER_OPTIONS = {
     # 2: cmocka must not take over the signals, or a crash would lose its stack.
@@ -31,17 +34,22 @@ SANITIZER_OPTIONS = {
 
 
 class Tally:
-    """Counts, and prints a line for each thing that ran."""
+    """Counts, and prints a line for each thing that ran. Any thread."""
 
     def __init__(self):
+        self.lock = threading.Lock()
         self.passed = 0
         self.failed = 0
         self.skipped = []
 
     def add(self, name, passed, failed, skipped, seconds, output=""):
-        self.passed += passed
-        self.failed += failed
-        self.skipped += [f"{name}: {reason}" for reason in skipped]
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += [f"{name}: {reason}" for reason in skipped]
+            self.show(name, passed, failed, skipped, seconds, output)
+
+    def show(self, name, passed, failed, skipped, seconds, output):
         parts = [f"{passed} passed"]
         if failed:
             parts.append(f"{failed} failed")
@@ -187,12 +195,18 @@ def main():
         environment.setdefault(name, options)
 
     tally = Tally()
-    for source in sorted(ROOT.glob("tests/unit/test_*.c")):
-        run_unit_test(build / "tests" / source.stem, environment, tally)
-    for source in sorted(ROOT.glob("tests/fuzz/fuzz_*.c")):
-        replay_corpus(build / "fuzz" / source.stem, environment, tally)
-    for source in sorted(ROOT.glob("tests/integration/test_*.py")):
-        run_pytest(source, environment, tally)
+    with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+        works = []
+        for source in sorted(ROOT.glob("tests/unit/test_*.c")):
+            binary = build / "tests" / source.stem
+            works.append(pool.submit(run_unit_test, binary, environment, tally))
+        for source in sorted(ROOT.glob("tests/fuzz/fuzz_*.c")):
+            binary = build / "fuzz" / source.stem
+            works.append(pool.submit(replay_corpus, binary, environment, tally))
+        for source in sorted(ROOT.glob("tests/integration/test_*.py")):
+            works.append(pool.submit(run_pytest, source, environment, tally))
+        for work in works:
+            work.result()
 
     print()
     for reason in tally.skipped:
