@@ -76,6 +76,16 @@ class Finished:
             self.end = f"exit status {code}"
 
 
+RUNNING = set()  # processes, so that Ctrl-C leaves none behind
+
+
+def kill_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def run(command, limit_s, environment):
     """Runs a command in a process group of its own and leaves nothing of it behind."""
     started = time.monotonic()
@@ -91,15 +101,14 @@ def run(command, limit_s, environment):
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    RUNNING.add(process)
     try:
         code = process.wait(limit_s)
     except subprocess.TimeoutExpired:
         code = None
     finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        RUNNING.discard(process)
+        kill_group(process)
         process.wait()
     output.seek(0)
     text = output.read().decode("utf-8", "replace")
@@ -205,8 +214,14 @@ def main():
             works.append(pool.submit(replay_corpus, binary, environment, tally))
         for source in sorted(ROOT.glob("tests/integration/test_*.py")):
             works.append(pool.submit(run_pytest, source, environment, tally))
-        for work in works:
-            work.result()
+        try:
+            for work in works:
+                work.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(RUNNING):
+                kill_group(process)
+            raise
 
     print()
     for reason in tally.skipped:
