@@ -181,6 +181,14 @@ static enum status registry_check_names(const struct registry *registry,
     return STATUS_OK;
 }
 
+enum status registry_check_room(struct registry *registry, const char *name, struct fail *why)
+{
+    pthread_mutex_lock(&registry->lock);
+    enum status status = registry_check_names(registry, registry_look_up(registry, name), why);
+    pthread_mutex_unlock(&registry->lock);
+    return status;
+}
+
 enum status registry_restore(struct registry *registry, struct snapshot *snapshot, uint64_t version,
                              bool is_current, struct fail *why)
 {

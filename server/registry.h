@@ -48,6 +48,10 @@ void registry_destroy(struct registry *registry); /* NULL is allowed */
 enum status registry_restore(struct registry *registry, struct snapshot *snapshot, uint64_t version,
                              bool is_current, struct fail *why);
 
+/* STATUS_LIMIT if the name is new and there are as many names as there may be; asked before work
+ * that would be in vain. */
+enum status registry_check_room(struct registry *registry, const char *name, struct fail *why);
+
 /* What a change relies on: that the name stands for this snapshot (NULL: for nothing). */
 struct registry_condition {
     const struct snapshot *current;

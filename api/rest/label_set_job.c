@@ -70,11 +70,16 @@ static bool label_set_job_may_change(struct label_set_job *job, const struct lab
         label_set_job_fail(job, 404, "not_found", &why);
         return false;
     }
-    if (!precondition_check(&job->precondition, job->service->label_sets,
-                            current ? &current->snapshot : NULL, &why))
-        return true;
-    label_set_job_fail(job, 412, "precondition_failed", &why);
-    return false;
+    if (precondition_check(&job->precondition, job->service->label_sets,
+                           current ? &current->snapshot : NULL, &why)) {
+        label_set_job_fail(job, 412, "precondition_failed", &why);
+        return false;
+    }
+    if (registry_check_room(job->service->label_sets, job->name, &why)) {
+        label_set_job_fail(job, 422, "over_limit", &why);
+        return false;
+    }
+    return true;
 }
 
 static void label_set_job_answer(struct label_set_job *job, const struct label_set *set, bool made)

@@ -166,6 +166,8 @@ static void pool_job_prepare(struct job *base, const struct job_tools *tools)
         precondition_at_publish(&job->precondition, &found);
     if (precondition_check(&job->precondition, job->service->pools, current, &why))
         pool_job_fail(job, 412, "precondition_failed", &why);
+    else if (job->change == POOL_PUT && registry_check_room(job->service->pools, job->name, &why))
+        pool_job_fail(job, 422, "over_limit", &why);
     else if (job->change == POOL_PUT)
         pool_job_put(job, tools, condition);
     else if (job->change == POOL_LOAD)
