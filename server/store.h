@@ -24,10 +24,11 @@ enum {
 
 struct store;
 
-/* dir: a folder, which is made if it is not there. STATUS_IO if it cannot be used or another
- * process has it open; STATUS_FORMAT if what is there is damaged or not such a store;
- * STATUS_UNSUPPORTED if a newer program wrote it. Nothing that is there is ever replaced or
- * repaired: the message names the file and says what to do. */
+/* dir: a folder, which is made if it is not there (the one around it must be). STATUS_IO if it
+ * cannot be used or is open already, here or in another process; STATUS_FORMAT if what is there is
+ * damaged or not such a store; STATUS_UNSUPPORTED if a newer program wrote it. Nothing that is
+ * there is ever replaced or repaired: the message names the file and says what to do. Reads all of
+ * the file. A process that has a store open must not use it after fork. */
 enum status store_open(const char *dir, struct store **out, struct fail *why);
 void store_close(struct store *store); /* NULL is allowed */
 
@@ -50,6 +51,9 @@ struct store_change {
                                       * the default no more, if it was */
 };
 
+/* STATUS_INVALID for a version that exists already, a current one that does not exist in the end,
+ * versions beyond INT64_MAX and a name that goes and is to be the default; STATUS_LIMIT for a
+ * document of about 1 GB; STATUS_IO, also if there is no room. A name that is not there may go. */
 enum status store_commit(struct store *store, const struct store_change *change, struct fail *why);
 
 struct store_entry {
@@ -60,7 +64,9 @@ struct store_entry {
     size_t document_bytes;
 };
 
-/* Every version of every name of the kind, by name and then by version, until visit fails. */
+/* Every version of every name of the kind, by name (in order of bytes) and then by version, until
+ * visit fails, whose status is returned. The entry is gone when visit returns; visit must not call
+ * this store. STATUS_FORMAT if the file was damaged meanwhile. */
 enum status store_each(struct store *store, enum store_kind kind,
                        enum status (*visit)(void *argument, const struct store_entry *entry,
                                             struct fail *why),
