@@ -1,8 +1,8 @@
 """Many clients with mixed work while label sets and pools change under them.
 
 Every answer must equal what the command line says of the versions that it names. Short here; the
-environment variable ATTRIPROMPT_SOAK makes it as many seconds long, with 64 clients, and then memory
-must stay flat after a third of them. pytest -s shows what was seen.
+environment variable ATTRIPROMPT_SOAK makes it as many seconds long, with 64 clients, and then
+memory must stay flat after a third of them. pytest -s shows what was seen.
 """
 
 import base64
