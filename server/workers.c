@@ -234,7 +234,7 @@ static void *workers_main(void *argument)
         if (action != BATCHER_IDLE)
             workers_do(worker, action, jobs, rows);
         else
-            engine_team_serve(workers->engine, workers_has_work, worker);
+            engine_team_serve(workers->engine, workers_has_work, worker, UINT64_MAX);
     }
     return NULL;
 }
