@@ -111,8 +111,12 @@ static const struct config_option config_options[] = {
     CONFIG_NUMBER_ROW(
         "max-queue-rows", max_queue_rows, "256", 1, 1000000,
         "pictures that may wait, beyond it 429; a request counts as one until it is read"),
+    CONFIG_NUMBER_ROW("max-queue-bytes", max_queue_bytes, "268435456", 1, 1024 * GIB,
+                      "bodies of classifications that wait, all together; beyond it 429"),
     CONFIG_NUMBER_ROW("max-batch-rows", max_batch_rows, "8", 1, 1024,
                       "pictures that share one pass through the model"),
+    CONFIG_NUMBER_ROW("batch-delay-us", batch_delay_us, "0", 0, 10000000,
+                      "how long pictures may be held back to fill a batch"),
     CONFIG_NUMBER_ROW("max-waiting-changes", max_waiting_changes, "64", 1, 100000,
                       "changes of label sets and pools that may wait; beyond it 429"),
     CONFIG_NUMBER_ROW("request-timeout-ms", request_timeout_ms, "30000", 1, 86400000,

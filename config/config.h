@@ -65,7 +65,9 @@ struct config {
     uint64_t composition_cache_bytes;
 
     uint64_t max_queue_rows;
+    uint64_t max_queue_bytes;
     uint64_t max_batch_rows;
+    uint64_t batch_delay_us;
     uint64_t max_waiting_changes;
     uint64_t request_timeout_ms;
     uint64_t max_request_timeout_ms;

@@ -180,9 +180,10 @@ const struct engine_info *engine_info(const struct engine *engine)
     return &engine->info;
 }
 
-void engine_team_serve(struct engine *engine, bool (*done)(void *), void *argument)
+void engine_team_serve(struct engine *engine, bool (*done)(void *), void *argument,
+                       uint64_t wake_us)
 {
-    parallel_serve(engine->team, done, argument);
+    parallel_serve(engine->team, done, argument, wake_us);
 }
 
 void engine_team_notify(struct engine *engine)

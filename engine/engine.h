@@ -63,8 +63,10 @@ const struct engine_info *engine_info(const struct engine *engine);
 
 /* ---- The compute team: idle threads help, see parallel.h ---- */
 
-/* Lends the calling thread until done(argument) is true; done runs under the team's lock. */
-void engine_team_serve(struct engine *engine, bool (*done)(void *), void *argument);
+/* Lends the calling thread until done(argument) is true, or CLOCK_MONOTONIC has come to wake_us
+ * microseconds (UINT64_MAX: never); done runs under the team's lock. */
+void engine_team_serve(struct engine *engine, bool (*done)(void *), void *argument,
+                       uint64_t wake_us);
 /* Call after changing what a done() looks at. */
 void engine_team_notify(struct engine *engine);
 /* How many threads may compute at a time in one process: what Debian's OpenBLAS is built for. It

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/base/mem.h"
 
@@ -19,7 +20,8 @@ struct parallel_region {
 
 struct parallel_team {
     pthread_mutex_t lock;
-    pthread_cond_t changed;  /* a region opened, a done() may have changed, or the end */
+    pthread_cond_t changed;  /* a region opened, a done() may have changed, or the end; of
+                              * CLOCK_MONOTONIC */
     pthread_cond_t finished; /* a helper left a region */
     struct parallel_region *open;
     atomic_uint opened; /* regions ever opened, so that a helper can look without the lock */
@@ -80,11 +82,34 @@ static void parallel_look_for_more(struct parallel_team *team, unsigned seen)
     }
 }
 
-void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argument)
+static bool parallel_is_time(uint64_t wake_us)
+{
+    if (wake_us == UINT64_MAX)
+        return false;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 >= wake_us;
+}
+
+/* Under the lock. */
+static void parallel_sleep(struct parallel_team *team, uint64_t wake_us)
+{
+    const struct timespec wake = {.tv_sec = (time_t)(wake_us / 1000000),
+                                  .tv_nsec = (long)(wake_us % 1000000 * 1000)};
+    team->idle++;
+    if (wake_us == UINT64_MAX)
+        pthread_cond_wait(&team->changed, &team->lock);
+    else
+        pthread_cond_timedwait(&team->changed, &team->lock, &wake);
+    team->idle--;
+}
+
+void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argument,
+                    uint64_t wake_us)
 {
     bool worked = false;
     pthread_mutex_lock(&team->lock);
-    while (!done(argument)) {
+    while (!done(argument) && !parallel_is_time(wake_us)) {
         if (parallel_help(team)) {
             worked = true;
         } else if (worked) {
@@ -94,9 +119,7 @@ void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argu
             pthread_mutex_lock(&team->lock);
             worked = false;
         } else {
-            team->idle++;
-            pthread_cond_wait(&team->changed, &team->lock);
-            team->idle--;
+            parallel_sleep(team, wake_us);
         }
     }
     pthread_mutex_unlock(&team->lock);
@@ -109,7 +132,7 @@ static bool parallel_is_stopping(void *argument)
 
 static void *parallel_helper(void *argument)
 {
-    parallel_serve(argument, parallel_is_stopping, argument);
+    parallel_serve(argument, parallel_is_stopping, argument, UINT64_MAX);
     return NULL;
 }
 
@@ -165,7 +188,11 @@ enum status parallel_create(size_t helpers, struct parallel_team **out, struct f
     if (!team)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for a compute team");
     pthread_mutex_init(&team->lock, NULL);
-    pthread_cond_init(&team->changed, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&team->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&team->finished, NULL);
     team->helpers = mem_zeroed(helpers, sizeof *team->helpers);
     if (!team->helpers) {

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/base/status.h"
 
@@ -28,9 +29,11 @@ void parallel_destroy(struct parallel_team *team);
 void parallel_for(struct parallel_team *team, size_t chunks, void (*chunk)(void *, size_t),
                   void *argument);
 
-/* Lends the calling thread to the team until done(argument) is true. done runs under the team's
- * lock: it must be short and take no other lock that is held around parallel_notify. */
-void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argument);
+/* Lends the calling thread to the team until done(argument) is true, or CLOCK_MONOTONIC has come to
+ * wake_us microseconds (UINT64_MAX: never). done runs under the team's lock: it must be short and
+ * take no other lock that is held around parallel_notify. */
+void parallel_serve(struct parallel_team *team, bool (*done)(void *), void *argument,
+                    uint64_t wake_us);
 
 /* Call after changing what a done() looks at. Any thread. */
 void parallel_notify(struct parallel_team *team);

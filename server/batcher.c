@@ -5,9 +5,30 @@ static size_t batcher_weight(const struct job *job)
     return job->rows ? job->rows : 1;
 }
 
-static void batcher_append(struct batcher_list *list, struct job *job, enum job_line line,
+static struct batcher_list *batcher_list_of(struct batcher_line *line, const struct job *job)
+{
+    return job->low_priority ? &line->low : &line->normal;
+}
+
+static size_t batcher_rows(const struct batcher_line *line)
+{
+    return line->normal.rows + line->low.rows;
+}
+
+static size_t batcher_bytes(const struct batcher_line *line)
+{
+    return line->normal.bytes + line->low.bytes;
+}
+
+static bool batcher_is_empty(const struct batcher_line *line)
+{
+    return !line->normal.first && !line->low.first;
+}
+
+static void batcher_append(struct batcher_line *queue, struct job *job, enum job_line line,
                            uint64_t now_us)
 {
+    struct batcher_list *list = batcher_list_of(queue, job);
     job->line = line;
     job->waiting_since_us = now_us;
     job->next = NULL;
@@ -19,10 +40,12 @@ static void batcher_append(struct batcher_list *list, struct job *job, enum job_
     list->last = job;
     list->jobs++;
     list->rows += batcher_weight(job);
+    list->bytes += job->buffered_bytes;
 }
 
-static void batcher_unlink(struct batcher_list *list, struct job *job)
+static void batcher_unlink(struct batcher_line *line, struct job *job)
 {
+    struct batcher_list *list = batcher_list_of(line, job);
     if (job->previous)
         job->previous->next = job->next;
     else
@@ -35,27 +58,52 @@ static void batcher_unlink(struct batcher_list *list, struct job *job)
     job->line = JOB_IN_NO_LINE;
     list->jobs--;
     list->rows -= batcher_weight(job);
+    list->bytes -= job->buffered_bytes;
 }
 
-static struct job *batcher_take_first(struct batcher_list *list, uint64_t now_us)
+/* Whose turn it is; NULL if the line is empty. */
+static struct job *batcher_first(const struct batcher_line *line, uint64_t now_us)
 {
-    struct job *job = list->first;
-    batcher_unlink(list, job);
+    struct job *normal = line->normal.first, *low = line->low.first;
+    if (!normal || !low)
+        return normal ? normal : low;
+    bool impatient = now_us - low->waiting_since_us >= BATCHER_LOW_PATIENCE_US;
+    return impatient && !line->low_had_turn ? low : normal;
+}
+
+/* NULL if the line is empty. */
+static const struct job *batcher_oldest(const struct batcher_line *line)
+{
+    const struct job *normal = line->normal.first, *low = line->low.first;
+    if (!normal || !low)
+        return normal ? normal : low;
+    return normal->waiting_since_us <= low->waiting_since_us ? normal : low;
+}
+
+static struct job *batcher_take(struct batcher_line *line, struct job *job, uint64_t now_us)
+{
+    batcher_unlink(line, job);
+    line->low_had_turn = job->low_priority;
     job->timings.queue_us += now_us - job->waiting_since_us;
     return job;
 }
 
-void batcher_init(struct batcher *batcher, size_t max_rows, size_t max_batch_rows)
+void batcher_init(struct batcher *batcher, const struct batcher_limits *limits)
 {
-    *batcher = (struct batcher){.max_rows = max_rows, .max_batch_rows = max_batch_rows};
+    *batcher = (struct batcher){.limits = *limits};
 }
 
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
                          struct fail *why)
 {
-    if (batcher->waiting.rows + batcher->ready.rows >= batcher->max_rows)
-        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures)",
-                           batcher->max_rows);
+    const struct batcher_limits *limits = &batcher->limits;
+    size_t bytes = batcher_bytes(&batcher->waiting) + batcher_bytes(&batcher->ready);
+    bool alone = batcher_is_empty(&batcher->waiting) && batcher_is_empty(&batcher->ready);
+    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) >= limits->max_rows)
+        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures)", limits->max_rows);
+    if (!alone && (bytes > limits->max_bytes || job->buffered_bytes > limits->max_bytes - bytes))
+        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu bytes of bodies)",
+                           limits->max_bytes);
     batcher_append(&batcher->waiting, job, JOB_WAITING, now_us);
     return STATUS_OK;
 }
@@ -70,40 +118,64 @@ void batcher_push_to_answer(struct batcher *batcher, struct job *job, uint64_t n
     batcher_append(&batcher->to_answer, job, JOB_TO_ANSWER, now_us);
 }
 
-/* A ready job waits only for those that stood in line before it was ready: jobs that come to
- * nothing would keep it for ever. */
-static bool batcher_prepares_next(const struct batcher *batcher)
+static bool batcher_fills_batch(const struct batcher *batcher)
 {
-    const struct job *waiting = batcher->waiting.first, *ready = batcher->ready.first;
-    return waiting && batcher->ready.rows < batcher->max_batch_rows &&
-           (!ready || waiting->waiting_since_us <= ready->waiting_since_us);
+    return batcher_rows(&batcher->ready) >= batcher->limits.max_batch_rows;
+}
+
+/* Whether there are ready jobs that wait for company. */
+static bool batcher_holds_back(const struct batcher *batcher, uint64_t now_us)
+{
+    const struct job *oldest = batcher_oldest(&batcher->ready);
+    return oldest && !batcher_fills_batch(batcher) &&
+           now_us - oldest->waiting_since_us < batcher->limits.batch_delay_us;
+}
+
+/* The job to prepare now, or NULL. A ready job that is not held back waits only for those that
+ * stood in line before it was ready: jobs that come to nothing would keep it for ever. */
+static struct job *batcher_to_prepare(const struct batcher *batcher, uint64_t now_us)
+{
+    struct job *waiting = batcher_first(&batcher->waiting, now_us);
+    const struct job *ready = batcher_oldest(&batcher->ready);
+    if (!waiting || batcher_fills_batch(batcher))
+        return NULL;
+    bool stood_before = !ready || waiting->waiting_since_us <= ready->waiting_since_us;
+    return stood_before || batcher_holds_back(batcher, now_us) ? waiting : NULL;
+}
+
+static struct job *batcher_take_batch(struct batcher *batcher, uint64_t now_us, size_t *out_rows)
+{
+    struct batcher_line *ready = &batcher->ready;
+    struct job *first = batcher_take(ready, batcher_first(ready, now_us), now_us);
+    struct job *last = first, *next;
+    size_t rows = first->rows;
+    while ((next = batcher_first(ready, now_us)) &&
+           rows + next->rows <= batcher->limits.max_batch_rows) {
+        last->next = batcher_take(ready, next, now_us);
+        last = next;
+        rows += last->rows;
+    }
+    *out_rows = rows;
+    return first;
 }
 
 enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struct job **out_jobs,
                                  size_t *out_rows)
 {
-    if (batcher->to_answer.first) {
-        *out_jobs = batcher_take_first(&batcher->to_answer, now_us);
-        *out_rows = 0;
+    *out_rows = 0;
+    struct job *job = batcher_first(&batcher->to_answer, now_us);
+    if (job) {
+        *out_jobs = batcher_take(&batcher->to_answer, job, now_us);
         return BATCHER_ANSWER;
     }
-    if (batcher_prepares_next(batcher)) {
-        *out_jobs = batcher_take_first(&batcher->waiting, now_us);
-        *out_rows = 0;
+    job = batcher_to_prepare(batcher, now_us);
+    if (job) {
+        *out_jobs = batcher_take(&batcher->waiting, job, now_us);
         return BATCHER_PREPARE;
     }
-    if (!batcher->ready.first)
+    if (batcher_is_empty(&batcher->ready) || batcher_holds_back(batcher, now_us))
         return BATCHER_IDLE;
-    struct job *first = batcher_take_first(&batcher->ready, now_us);
-    struct job *last = first;
-    size_t rows = first->rows;
-    while (batcher->ready.first && rows + batcher->ready.first->rows <= batcher->max_batch_rows) {
-        last->next = batcher_take_first(&batcher->ready, now_us);
-        last = last->next;
-        rows += last->rows;
-    }
-    *out_jobs = first;
-    *out_rows = rows;
+    *out_jobs = batcher_take_batch(batcher, now_us, out_rows);
     return BATCHER_RUN;
 }
 
@@ -134,11 +206,21 @@ uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers)
 {
     if (!(batcher->done_rows > 0))
         return 0;
-    size_t rows = batcher->waiting.rows + batcher->ready.rows + batcher->to_answer.rows;
+    size_t rows = batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) +
+                  batcher_rows(&batcher->to_answer);
     return (uint64_t)((double)rows * batcher->busy_us / batcher->done_rows / (double)workers);
 }
 
-bool batcher_has_work(const struct batcher *batcher)
+bool batcher_has_work(const struct batcher *batcher, uint64_t now_us)
 {
-    return batcher->waiting.first || batcher->ready.first || batcher->to_answer.first;
+    return !batcher_is_empty(&batcher->to_answer) || !batcher_is_empty(&batcher->waiting) ||
+           (!batcher_is_empty(&batcher->ready) && !batcher_holds_back(batcher, now_us));
+}
+
+uint64_t batcher_wake_us(const struct batcher *batcher)
+{
+    const struct job *oldest = batcher_oldest(&batcher->ready);
+    if (!oldest || !batcher->limits.batch_delay_us || batcher_fills_batch(batcher))
+        return UINT64_MAX;
+    return oldest->waiting_since_us + batcher->limits.batch_delay_us;
 }

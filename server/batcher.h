@@ -1,19 +1,38 @@
 /*
  * Which work comes next: the line of jobs that wait for a worker, and how they share passes through
- * the model. Pure policy: no threads, no clock (the time is an argument), no memory of its own.
+ * the model. Pure policy: no threads, no clock (the time is an argument, which never goes back from
+ * call to call), no memory of its own.
  *
- * Jobs are prepared in the order in which they came. Prepared jobs collect until those that stood
- * in line before the first of them was ready are prepared too, or a batch is full; then they go
- * through the model together. So a lone request never waits for company, under load the batches
- * fill up by themselves, and no stream of new jobs can hold a ready one back. A job is never split
+ * Jobs wait to be prepared, then, ready, for a pass through the model, then to be answered. The
+ * promises:
+ *
+ * Batches. Prepared jobs collect until those that stood in line before the first of them was ready
+ * are prepared too, or a batch is full; then they go through the model together. So a lone request
+ * never waits for company, and under load the batches fill up by themselves. A job is never split
  * between batches; one with more rows than a batch holds makes a batch of its own.
  *
- * Jobs that have been through the model wait to be answered, before anything else is begun: an
+ * Delay. With a batch_delay_us, ready jobs that do not fill a batch are held back until the first
+ * of them has been ready for so long. Until then all that wait are prepared, also those that came
+ * later.
+ *
+ * Nobody starves. Once a job has been ready for batch_delay_us, none that comes later is begun
+ * before it has gone through the model, whatever the class of either: no stream of new jobs can
+ * hold it back.
+ *
+ * Answers. Jobs that have been through the model are answered before anything else is begun: an
  * answer may take as long as a pass (prompted text features), and must not hold up the others of
  * its batch.
  *
- * Holds the jobs that are waiting, ready or to be answered, see job.h. The caller serialises the
- * calls.
+ * Two classes. In each of the three lines normal jobs go before those of low priority, and within a
+ * class those that came first. But a low one that has stood in its line for BATCHER_LOW_PATIENCE_US
+ * goes before the normal ones, at most every second turn, so that neither class can keep the other
+ * waiting for ever. A batch may mix both.
+ *
+ * Bounds. A new job is refused when max_rows rows wait or are ready, or when its body and theirs
+ * would be more than max_bytes; but one that finds none of them there is always let in.
+ *
+ * Holds the jobs that are waiting, ready or to be answered, see job.h. While it holds a job, rows,
+ * buffered_bytes and low_priority of the job must not change. The caller serialises the calls.
  */
 #ifndef SERVER_BATCHER_H
 #define SERVER_BATCHER_H
@@ -24,26 +43,40 @@
 
 #include "server/job.h"
 
+enum { BATCHER_LOW_PATIENCE_US = 1000000 };
+
+struct batcher_limits {
+    size_t max_rows;  /* 1 or more */
+    size_t max_bytes; /* of bodies */
+    size_t max_batch_rows;
+    uint64_t batch_delay_us;
+};
+
 struct batcher_list {
     struct job *first, *last;
     size_t jobs;
     size_t rows; /* a job that is not prepared yet counts as one */
+    size_t bytes;
+};
+
+struct batcher_line {
+    struct batcher_list normal, low;
+    bool low_had_turn; /* the last that was taken is of low priority */
 };
 
 struct batcher {
-    size_t max_rows;
-    size_t max_batch_rows;
-    struct batcher_list waiting;
-    struct batcher_list ready;
-    struct batcher_list to_answer;
+    struct batcher_limits limits;
+    struct batcher_line waiting;
+    struct batcher_line ready;
+    struct batcher_line to_answer;
     double busy_us, done_rows; /* of late, the older the less: what a row costs */
 };
 
 enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN, BATCHER_ANSWER };
 
-void batcher_init(struct batcher *batcher, size_t max_rows, size_t max_batch_rows);
+void batcher_init(struct batcher *batcher, const struct batcher_limits *limits);
 
-/* A new job. STATUS_LIMIT when max_rows wait already; the job stays the caller's then. */
+/* A new job. STATUS_LIMIT names the bound that it would exceed; the job stays the caller's then. */
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
                          struct fail *why);
 
@@ -68,7 +101,11 @@ void batcher_note_work(struct batcher *batcher, uint64_t busy_us, size_t rows);
  * was finished. */
 uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers);
 
-/* Whether batcher_next would give something. */
-bool batcher_has_work(const struct batcher *batcher);
+/* Whether batcher_next would give something now. */
+bool batcher_has_work(const struct batcher *batcher, uint64_t now_us);
+
+/* When the ready jobs are no longer held back: from then on batcher_next gives something although
+ * nothing was added. UINT64_MAX if there are none, they fill a batch, or there is no delay. */
+uint64_t batcher_wake_us(const struct batcher *batcher);
 
 #endif

@@ -56,7 +56,9 @@ static enum status serve_start(struct serve *serve, const struct serve_api *api,
     struct workers_options options = {
         .threads = serve_threads(config),
         .max_queue_rows = config->max_queue_rows,
+        .max_queue_bytes = config->max_queue_bytes,
         .max_batch_rows = config->max_batch_rows,
+        .batch_delay_us = config->batch_delay_us,
         .max_background_jobs = config->max_waiting_changes,
     };
     char url[300];

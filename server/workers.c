@@ -18,8 +18,10 @@ enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 5 };
 struct workers_lane {
     pthread_mutex_t lock; /* of the batcher; never held while computing */
     struct batcher batcher;
-    /* Read without the lock by workers_has_work, which the team calls under a lock of its own. */
+    /* What the batcher said last. Read without the lock by workers_must_look, which the team calls
+     * under a lock of its own. */
     atomic_bool work;
+    _Atomic uint64_t wake_us;
 };
 
 struct worker {
@@ -29,6 +31,7 @@ struct worker {
     float *pixels;                            /* [max_batch_rows, 3, image_size, image_size] */
     float *features;                          /* [max_batch_rows, joint_width] */
     struct engine_composition **compositions; /* [max_batch_rows], of the jobs */
+    uint64_t wake_us;                         /* of the lane, when this worker last looked */
     pthread_t thread;
     bool started;
 };
@@ -46,6 +49,36 @@ struct workers {
     size_t count; /* WORKERS_BACKGROUND more */
     struct worker workers[];
 };
+
+/* ---- Lanes ---- */
+
+static void workers_lane_init(struct workers_lane *lane, const struct batcher_limits *limits)
+{
+    pthread_mutex_init(&lane->lock, NULL);
+    batcher_init(&lane->batcher, limits);
+    atomic_store(&lane->wake_us, UINT64_MAX);
+}
+
+/* Under the lane's lock, after every change of its batcher. True: workers that sleep must be told,
+ * or they sleep past the end of a delay. */
+static bool workers_note_change(struct workers_lane *lane, uint64_t now_us)
+{
+    uint64_t wake_us = batcher_wake_us(&lane->batcher);
+    bool earlier = wake_us < atomic_load(&lane->wake_us);
+    atomic_store(&lane->work, batcher_has_work(&lane->batcher, now_us));
+    atomic_store(&lane->wake_us, wake_us);
+    return earlier;
+}
+
+/* Whether a worker that sleeps must look at its lane again: there is work, or it would wake at a
+ * time that is no longer right. */
+static bool workers_must_look(void *argument)
+{
+    const struct worker *worker = argument;
+    const struct workers_lane *lane = worker->lane;
+    return atomic_load(&lane->work) || atomic_load(&lane->wake_us) != worker->wake_us ||
+           atomic_load(&worker->workers->stopping);
+}
 
 /* ---- What a worker does ---- */
 
@@ -82,16 +115,16 @@ static void workers_prepare(struct worker *worker, struct job *job)
         if (!job->features)
             workers_answer_failure(job, &(struct fail){.message = "no memory for the features"});
     }
-    uint64_t now_us = clock_now_us();
-    job->timings.decode_us += now_us - started_us - job->timings.text_us;
+    job->timings.decode_us += clock_now_us() - started_us - job->timings.text_us;
     if (job->reply.status || !job->rows) {
         completions_push(workers->completions, job);
         return;
     }
     struct workers_lane *lane = worker->lane;
     pthread_mutex_lock(&lane->lock);
+    uint64_t now_us = clock_now_us();
     batcher_push_ready(&lane->batcher, job, now_us);
-    atomic_store(&lane->work, true);
+    workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
     engine_team_notify(workers->engine);
 }
@@ -154,7 +187,7 @@ static void workers_hand_on(struct workers *workers, struct job *jobs)
         next = job->next;
         batcher_push_to_answer(&lane->batcher, job, now_us);
     }
-    atomic_store(&lane->work, true);
+    workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
     engine_team_notify(workers->engine);
 }
@@ -194,12 +227,6 @@ static void workers_run(struct worker *worker, struct job *jobs, size_t rows)
     }
 }
 
-static bool workers_has_work(void *argument)
-{
-    const struct worker *worker = argument;
-    return atomic_load(&worker->lane->work) || atomic_load(&worker->workers->stopping);
-}
-
 static void workers_do(struct worker *worker, enum batcher_action action, struct job *jobs,
                        size_t rows)
 {
@@ -228,13 +255,17 @@ static void *workers_main(void *argument)
         struct job *jobs = NULL;
         size_t rows = 0;
         pthread_mutex_lock(&lane->lock);
-        enum batcher_action action = batcher_next(&lane->batcher, clock_now_us(), &jobs, &rows);
-        atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+        uint64_t now_us = clock_now_us();
+        enum batcher_action action = batcher_next(&lane->batcher, now_us, &jobs, &rows);
+        bool earlier = workers_note_change(lane, now_us);
+        worker->wake_us = atomic_load(&lane->wake_us);
         pthread_mutex_unlock(&lane->lock);
+        if (earlier)
+            engine_team_notify(workers->engine);
         if (action != BATCHER_IDLE)
             workers_do(worker, action, jobs, rows);
         else
-            engine_team_serve(workers->engine, workers_has_work, worker);
+            engine_team_serve(workers->engine, workers_must_look, worker, worker->wake_us);
     }
     return NULL;
 }
@@ -293,10 +324,15 @@ enum status workers_create(struct engine *engine, struct completions *completion
     workers->max_background_jobs = options->max_background_jobs;
     workers->pixels_per_row = 3 * info->image_size * info->image_size;
     workers->joint_width = info->joint_width;
-    pthread_mutex_init(&workers->pictures.lock, NULL);
-    pthread_mutex_init(&workers->background.lock, NULL);
-    batcher_init(&workers->pictures.batcher, options->max_queue_rows, options->max_batch_rows);
-    batcher_init(&workers->background.batcher, options->max_background_jobs, 1);
+    workers_lane_init(&workers->pictures,
+                      &(struct batcher_limits){.max_rows = options->max_queue_rows,
+                                               .max_bytes = options->max_queue_bytes,
+                                               .max_batch_rows = options->max_batch_rows,
+                                               .batch_delay_us = options->batch_delay_us});
+    workers_lane_init(&workers->background,
+                      &(struct batcher_limits){.max_rows = options->max_background_jobs,
+                                               .max_bytes = SIZE_MAX,
+                                               .max_batch_rows = 1});
     workers->picture_threads = options->threads;
     workers->count = count;
     for (size_t i = 0; i < count; i++) {
@@ -341,8 +377,9 @@ enum status workers_submit(struct workers *workers, struct job *job, struct fail
 {
     struct workers_lane *lane = workers_lane_of(workers, job);
     pthread_mutex_lock(&lane->lock);
-    enum status status = batcher_push(&lane->batcher, job, clock_now_us(), why);
-    atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+    uint64_t now_us = clock_now_us();
+    enum status status = batcher_push(&lane->batcher, job, now_us, why);
+    workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
     if (!status)
         engine_team_notify(workers->engine);
@@ -358,8 +395,10 @@ bool workers_cancel(struct workers *workers, struct job *job)
     atomic_store(&job->cancelled, true);
     pthread_mutex_lock(&lane->lock);
     bool removed = batcher_remove(&lane->batcher, job);
-    atomic_store(&lane->work, batcher_has_work(&lane->batcher));
+    bool earlier = workers_note_change(lane, clock_now_us());
     pthread_mutex_unlock(&lane->lock);
+    if (earlier)
+        engine_team_notify(workers->engine);
     return removed;
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "server/completions.h"
 #include "server/job.h"
@@ -20,8 +21,10 @@ enum { WORKERS_BACKGROUND = 2 };
 
 struct workers_options {
     size_t threads;
-    size_t max_queue_rows;
+    size_t max_queue_rows;  /* of jobs for pictures */
+    size_t max_queue_bytes; /* the same; of their bodies */
     size_t max_batch_rows;
+    uint64_t batch_delay_us;    /* see batcher.h */
     size_t max_background_jobs; /* that may wait */
 };
 

@@ -50,6 +50,7 @@ static enum status classify_job_read(struct classify_job *job, const struct job_
                                                job->body.size, why);
     if (status)
         return status;
+    job->job.low_priority = input->low_priority;
     if (input->timeout_ms != asked_before_ms)
         job_set_deadline(&job->job, job->job.created_us + input->timeout_ms * 1000, tools);
     return STATUS_OK;
@@ -402,6 +403,7 @@ void classify_job_handle(struct request *request, struct service *service)
         return;
     }
     request_take_body(request, &job->body);
+    job->job.low_priority = job->input.low_priority;
     if (job->input.timeout_ms)
         atomic_store(&job->job.deadline_us, clock_now_us() + job->input.timeout_ms * 1000);
     request_submit(request, &job->job);

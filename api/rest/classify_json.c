@@ -93,6 +93,13 @@ static enum status classify_json_set_timeout(struct classify_request *request, c
     return classify_request_set_timeout(request, json_integer_value(value), why);
 }
 
+static enum status classify_json_set_priority(struct classify_request *request, const json_t *value,
+                                              struct fail *why)
+{
+    return classify_request_set_priority(request, json_string_value(value),
+                                         json_string_length(value), why);
+}
+
 static enum status classify_json_set_pool(struct classify_request *request, const json_t *value,
                                           struct fail *why)
 {
@@ -134,6 +141,7 @@ static enum status classify_json_set(struct classify_request *request, const cha
         {"threshold", classify_json_set_threshold}, {"timeout_ms", classify_json_set_timeout},
         {"pool", classify_json_set_pool},           {"explain", classify_json_set_explain},
         {"shortlist", classify_json_set_shortlist}, {"label_set", classify_json_set_label_set},
+        {"priority", classify_json_set_priority},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (!strcmp(fields[i].name, name))

@@ -89,6 +89,19 @@ enum status classify_request_set_timeout(struct classify_request *request, int64
     return STATUS_OK;
 }
 
+enum status classify_request_set_priority(struct classify_request *request, const char *value,
+                                          size_t length, struct fail *why)
+{
+    bool low = length == 3 && !memcmp(value, "low", length);
+    if (request->has_priority)
+        return status_fail(why, STATUS_INVALID, "\"priority\" is given twice");
+    if (!low && (length != 6 || memcmp(value, "normal", length) != 0))
+        return status_fail(why, STATUS_INVALID, "\"priority\" must be \"normal\" or \"low\"");
+    request->low_priority = low;
+    request->has_priority = true;
+    return STATUS_OK;
+}
+
 /* The name of a resource into a field [CLASSIFY_MAX_NAME + 1]. */
 static enum status classify_request_set_name(char *field, const char *what, const char *value,
                                              size_t length, struct fail *why)
@@ -213,6 +226,8 @@ enum status classify_request_set(struct classify_request *request, const char *n
     if (!strcmp(name, "sentence"))
         return text_list_add(&request->sentences, value, length, request->limits.max_label_texts,
                              "sentence", why);
+    if (!strcmp(name, "priority"))
+        return classify_request_set_priority(request, value, length, why);
     if (!strcmp(name, "pool"))
         return classify_request_set_pool(request, value, length, why);
     if (!strcmp(name, "label_set"))

@@ -1,7 +1,7 @@
 /*
  * What POST /v1/classify asks for, read from any of its three bodies and from the query. The same
- * fields everywhere: labels, label_set, sentence, top_k, threshold, timeout_ms, pool, explain,
- * shortlist. Any thread.
+ * fields everywhere: labels, label_set, sentence, top_k, threshold, timeout_ms, priority, pool,
+ * explain, shortlist. Any thread.
  *
  * Failures: STATUS_FORMAT (malformed, with the position), STATUS_INVALID (a field, named),
  * STATUS_LIMIT (a limit, named), STATUS_UNSUPPORTED (the type of the body).
@@ -43,12 +43,13 @@ struct classify_request {
     char label_set[CLASSIFY_MAX_NAME + 1]; /* empty: none is named */
     struct text_list sentences;            /* none: the pool's, else the engine's default */
     size_t top_k;
-    double threshold;                 /* of the score */
-    uint64_t timeout_ms;              /* 0: not asked for */
+    double threshold;    /* of the score */
+    uint64_t timeout_ms; /* 0: not asked for */
+    bool low_priority;
     char pool[CLASSIFY_MAX_NAME + 1]; /* empty: the label set's, or the server's; "none" */
     bool explain;
     size_t shortlist; /* 0: all labels */
-    bool has_top_k, has_threshold, has_explain, has_shortlist;
+    bool has_top_k, has_threshold, has_priority, has_explain, has_shortlist;
 };
 
 /* limits.max_images of at least 1. */
@@ -77,6 +78,9 @@ enum status classify_request_set_threshold(struct classify_request *request, dou
                                            struct fail *why);
 enum status classify_request_set_timeout(struct classify_request *request, int64_t value,
                                          struct fail *why);
+/* value is NULL for what is no text. */
+enum status classify_request_set_priority(struct classify_request *request, const char *value,
+                                          size_t length, struct fail *why);
 enum status classify_request_set_pool(struct classify_request *request, const char *value,
                                       size_t length, struct fail *why);
 enum status classify_request_set_label_set(struct classify_request *request, const char *value,

@@ -142,6 +142,16 @@ def test_options_in_the_query_go_with_any_body(server):
     assert len(scores(reply)[0]) == 1
 
 
+def test_priority_changes_no_score(server):
+    plain = scores(server.post_raw(DOG, labels="cat,dog,pizza"))
+    for value in "low", "normal":
+        fields = [("image", DOG), ("labels", "cat,dog,pizza"), ("priority", value)]
+        document = {"images": [picture(DOG)], "labels": LABELS, "priority": value}
+        assert_same(plain, scores(server.post_raw(DOG, labels="cat,dog,pizza", priority=value)))
+        assert_same(plain, scores(server.post_form(*fields)))
+        assert_same(plain, scores(server.post_json(document)))
+
+
 def test_one_bad_picture_fails_only_itself(server):
     reply = server.post_form(("image", b"no picture"), ("image", DOG), ("labels", "cat,dog,pizza"))
     bad, good = ok(reply)["results"]
@@ -210,6 +220,8 @@ def test_malformed_json(server, text, part):
         ({"threshold": "high"}, '"threshold"'),
         ({"timeout_ms": -1}, '"timeout_ms"'),
         ({"timeout_ms": 10**9}, '"timeout_ms"'),
+        ({"priority": "high"}, '"priority" must be "normal" or "low"'),
+        ({"priority": 1}, '"priority" must be "normal" or "low"'),
         ({"images": {}}, '"images"'),
         ({"images": []}, "no picture"),
         ({"images": ["text"]}, "item 1"),
@@ -229,6 +241,9 @@ def test_invalid_field_in_form_and_query(server):
     assert_problem(server.post_raw(DOG, threshold="nan"), 422, "invalid_field", '"threshold"')
     assert_problem(server.post_raw(DOG, top_k=[1, 2]), 422, "invalid_field", "twice")
     assert_problem(server.post_raw(DOG, labels="cat,,dog"), 422, "invalid_field", "item 2")
+    assert_problem(server.post_raw(DOG, priority="high"), 422, "invalid_field", '"low"')
+    reply = server.post_form(("image", DOG), ("priority", ""))
+    assert_problem(reply, 422, "invalid_field", '"priority"')
     reply = server.post_raw(DOG, labels=b"\xff\xfe")
     assert_problem(reply, 422, "invalid_field", "UTF-8")
 

@@ -104,6 +104,49 @@ def test_work_of_clients_that_are_gone_is_given_up():
         assert time.monotonic() < deadline
 
 
+# ---- Pictures that are held back ----
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pictures_held_back_are_answered(threads):
+    """Whether others come, and fill a batch, or not."""
+    options = ["--batch-delay-us", 50000, "--max-batch-rows", 3]
+    with serving("--threads", threads, *options) as server:
+        for clients in 1, 2, 3, 4, 7:
+            replies = at_once(clients, lambda i: server.post_raw(DOG, labels="cat,dog"))
+            assert [reply.status for reply in replies] == [200] * clients
+
+
+def test_a_full_batch_is_not_held_back():
+    """The delay is longer than the time-out."""
+    options = ["--batch-delay-us", 10000000, "--request-timeout-ms", 8000]
+    with serving("--threads", 2, *options, "--max-batch-rows", 4) as server:
+        replies = at_once(4, lambda i: server.post_raw(DOG, labels="cat,dog"))
+        assert [reply.status for reply in replies] == [200] * 4
+
+
+def test_long_work_does_not_hold_back_longer():
+    """One worker is busy when the delay ends, and the other asleep, whichever prepared it."""
+    options = ["--batch-delay-us", 300000, "--max-label-texts", 10**6]
+    sentences = [("sentence", f"sentence {i} {{}}") for i in range(400)]
+    with serving("--threads", 2, *options) as server:
+        for i in range(6):
+            labels = ("labels", ",".join(slow_labels(i, 2000)))
+            body = form(("image", DOG), labels, *sentences)
+
+            def post(which):
+                if not which:
+                    return server.post_raw(DOG, labels="cat,dog", timeout_ms=5000)
+                time.sleep(0.1)  # the picture is held back by now
+                connection = server.connect()
+                connection.sendall(post_head(len(body)) + body)
+                return connection
+
+            reply, connection = at_once(2, post)
+            assert reply.status == 200
+            vanish(connection)
+
+
 # ---- The end ----
 
 

@@ -327,6 +327,18 @@ def test_full_queue():
         assert server.post_raw(DOG).status == 200
 
 
+def test_queue_full_of_bytes():
+    with serving("--threads", 1, "--max-queue-bytes", 1) as server:
+        replies = at_once(
+            8, lambda i: server.post_form(("image", DOG), ("labels", ",".join(slow_labels(i))))
+        )
+        assert {reply.status for reply in replies} == {200, 429}
+        for reply in replies:
+            if reply.status == 429:
+                assert_problem(reply, 429, "queue_full", "(1 bytes of bodies)")
+        assert server.post_raw(DOG).status == 200
+
+
 def test_deadline():
     with serving("--threads", 1, "--request-timeout-ms", 60000) as server:
 

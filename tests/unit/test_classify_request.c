@@ -32,7 +32,7 @@ static void test_json(void **state)
                              "{\"images\":[{\"data\":\"Zm9v\"},"
                              "{\"data\":\"DATA:image/png;base64,Zg==\"}],"
                              "\"labels\":[\" a \",\"b,c\"],\"sentence\":[\"{}\",\"a {}\"],"
-                             "\"top_k\":3,\"threshold\":0.5,\"timeout_ms\":7}",
+                             "\"top_k\":3,\"threshold\":0.5,\"timeout_ms\":7,\"priority\":\"low\"}",
                              &why),
                    why);
     assert_int_equal(request.image_count, 2);
@@ -46,6 +46,7 @@ static void test_json(void **state)
     assert_int_equal(request.top_k, 3);
     unit_assert_near(request.threshold, 0.5, 0);
     assert_int_equal(request.timeout_ms, 7);
+    assert_true(request.low_priority);
     classify_request_finish(&request);
 }
 
@@ -60,6 +61,7 @@ static void test_json_defaults(void **state)
     assert_int_equal(request.top_k, 5);
     assert_int_equal(request.timeout_ms, 0);
     assert_false(request.has_threshold);
+    assert_false(request.low_priority);
     classify_request_finish(&request);
 }
 
@@ -155,6 +157,29 @@ static void test_fields_as_text(void **state)
     classify_request_finish(&request);
 }
 
+static void test_priority(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"", "high", "Low", "lowest", "normal "};
+    static const char values[] = "\"priority\" must be \"normal\" or \"low\"";
+    struct fail why;
+    struct classify_request request;
+    classify_request_init(&request, &limits);
+    for (size_t i = 0; i < UNIT_COUNT(wrong); i++)
+        unit_assert_fails(
+            classify_request_set(&request, "priority", wrong[i], strlen(wrong[i]), &why),
+            STATUS_INVALID, why, values);
+    unit_assert_ok(classify_request_set(&request, "priority", "normal", 6, &why), why);
+    assert_false(request.low_priority);
+    unit_assert_fails(classify_request_set(&request, "priority", "low", 3, &why), STATUS_INVALID,
+                      why, "twice");
+    assert_false(request.low_priority);
+    classify_request_finish(&request);
+    assert_json_refused("{\"priority\":1}", STATUS_INVALID, values);
+    assert_json_refused("{\"priority\":\"high\"}", STATUS_INVALID, values);
+    assert_json_refused("{\"priority\":null}", STATUS_INVALID, values);
+}
+
 static void test_body_kinds(void **state)
 {
     (void)state;
@@ -191,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_json_refused),
         cmocka_unit_test(test_json_of_very_many_or_very_deep_values),
         cmocka_unit_test(test_fields_as_text),
+        cmocka_unit_test(test_priority),
         cmocka_unit_test(test_body_kinds),
     };
     return cmocka_run_group_tests_name("classify_request", tests, NULL, NULL);

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/cores.h"
@@ -94,7 +95,7 @@ static bool server_stops(void *argument)
 static void *serve(void *argument)
 {
     struct server *server = argument;
-    parallel_serve(server->team, server_stops, server);
+    parallel_serve(server->team, server_stops, server, UINT64_MAX);
     atomic_store(&server->left, true);
     return NULL;
 }
@@ -128,6 +129,73 @@ static void test_idle_thread_serves_until_done(void **state)
     parallel_destroy(server.team);
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void test_idle_thread_serves_until_it_is_time(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct server server = {0};
+    unit_assert_ok(parallel_create(0, &server.team, &why), why);
+    parallel_serve(server.team, server_stops, &server, 0); /* long ago */
+    uint64_t wake_us = now_us() + 20000;
+    parallel_serve(server.team, server_stops, &server, wake_us);
+    assert_true(now_us() >= wake_us);
+    server.stop = true; /* before the time */
+    parallel_serve(server.team, server_stops, &server, UINT64_MAX - 1);
+    parallel_destroy(server.team);
+}
+
+static void *serve_for_a_while(void *argument)
+{
+    struct server *server = argument;
+    parallel_serve(server->team, server_stops, server, now_us() + 20000);
+    atomic_store(&server->left, true);
+    return NULL;
+}
+
+/* Even if there is always something to help with. */
+static void test_busy_thread_serves_until_it_is_time(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct server server = {0};
+    pthread_t thread;
+    unit_assert_ok(parallel_create(0, &server.team, &why), why);
+    assert_int_equal(pthread_create(&thread, NULL, serve_for_a_while, &server), 0);
+    while (!atomic_load(&server.left))
+        check_each_chunk_once(server.team, 3);
+    pthread_join(thread, NULL);
+    parallel_destroy(server.team);
+}
+
+static void *serve_for_long(void *argument)
+{
+    struct server *server = argument;
+    parallel_serve(server->team, server_stops, server, now_us() + 3600 * UINT64_C(1000000));
+    return NULL;
+}
+
+static void test_notify_ends_a_sleep_before_its_time(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct server server = {0};
+    pthread_t thread;
+    unit_assert_ok(parallel_create(0, &server.team, &why), why);
+    assert_int_equal(pthread_create(&thread, NULL, serve_for_long, &server), 0);
+    usleep(1000);
+    __atomic_store_n(&server.stop, true, __ATOMIC_RELEASE);
+    parallel_notify(server.team);
+    pthread_join(thread, NULL);
+    parallel_destroy(server.team);
+}
+
 static void test_cores(void **state)
 {
     (void)state;
@@ -147,6 +215,9 @@ int main(void)
         cmocka_unit_test(test_each_chunk_runs_once),
         cmocka_unit_test(test_several_callers_at_once),
         cmocka_unit_test(test_idle_thread_serves_until_done),
+        cmocka_unit_test(test_idle_thread_serves_until_it_is_time),
+        cmocka_unit_test(test_busy_thread_serves_until_it_is_time),
+        cmocka_unit_test(test_notify_ends_a_sleep_before_its_time),
         cmocka_unit_test(test_cores),
     };
     return cmocka_run_group_tests_name("parallel", tests, NULL, NULL);
