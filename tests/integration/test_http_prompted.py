@@ -576,7 +576,8 @@ def test_a_pool_that_does_not_fit(other):
 
 def test_a_pool_that_leaves_no_room_for_the_default_labels(other):
     emoji_pool(other, prompts=72, per_cluster=18)
-    assert_failure(serve("--pool", other), "serve", f'{other}: pool "other": the model\'s own labels: label ')
+    part = f'{other}: pool "other": the model\'s own labels: label '
+    assert_failure(serve("--pool", other), "serve", part)
 
 
 def test_a_pool_called_none(tmp_path, other):
