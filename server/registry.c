@@ -189,10 +189,11 @@ enum status registry_check_room(struct registry *registry, const char *name, str
     return status;
 }
 
+/* Without `change`: no change is possible yet, and the store, which calls back under a lock of its
+ * own, is called under it. */
 enum status registry_restore(struct registry *registry, struct snapshot *snapshot, uint64_t version,
                              bool is_current, struct fail *why)
 {
-    pthread_mutex_lock(&registry->change);
     pthread_mutex_lock(&registry->lock);
     struct registry_entry *entry = registry_look_up(registry, snapshot->name);
     size_t count = entry ? entry->count : 0;
@@ -213,7 +214,6 @@ enum status registry_restore(struct registry *registry, struct snapshot *snapsho
         free(versions);
     }
     pthread_mutex_unlock(&registry->lock);
-    pthread_mutex_unlock(&registry->change);
     return status;
 }
 

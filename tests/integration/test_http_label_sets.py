@@ -1,20 +1,37 @@
 """Label sets as resources: /v1/label-sets, and the field label_set of POST /v1/classify."""
 
-import base64
 import itertools
 import json
 import threading
 
 import pytest
 
+from label_sets import (
+    DUPLICATE,
+    EACH_BODY,
+    INVALID,
+    JSON,
+    LABELS,
+    PRECONDITION,
+    THREE,
+    assert_refused,
+    by_json,
+    by_query,
+    labels_of,
+    made,
+    ok,
+    patch,
+    printed_cosines,
+    put,
+    scores,
+    send,
+)
 from pool_files import random_pool
 from serving import CAT, DOG, assert_problem, at_once, serving
 
 EMOJI = {"text_width": 128, "joint_width": 128, "text_blocks": 6}
-JSON = {"Content-Type": "application/json"}
 DEFAULT = "a photo of a {}."
 LONG = "dog " * 20 + "dog"  # fits the model's context, but not beside the pool's prompts
-THREE = ["cat", "dog", "pizza"]
 NUMBERS = itertools.count(1)
 
 
@@ -39,99 +56,34 @@ def name():
     return f"set-{next(NUMBERS)}"
 
 
-def send(server, method, name, document=None, **headers):
-    """Headers as keywords: If_Match. A document is sent as JSON, unless it is text already."""
-    ready = document is None or isinstance(document, (str, bytes))
-    body = document if ready else json.dumps(document)
-    given = {key.replace("_", "-"): value for key, value in headers.items()}
-    kind = JSON if body is not None else {}
-    return server.request(method, f"/v1/label-sets/{name}", body, {**kind, **given})
-
-
-def put(server, name, labels, *, headers=None, **fields):
-    return send(server, "PUT", name, {"labels": labels, **fields}, **(headers or {}))
-
-
-def patch(server, name, *, headers=None, **fields):
-    return send(server, "PATCH", name, fields, **(headers or {}))
-
-
-def ok(reply, status=200):
-    assert reply.status == status, reply.body
-    assert reply.headers["content-type"] == "application/json"
-    return reply.json()
-
-
-def made(reply):
-    ok(reply, 201)
-    return reply.headers["etag"]
-
-
-def labels_of(server, name):
-    document = ok(send(server, "GET", name))
-    assert document["count"] == len(document["labels"])
-    return document["labels"]
-
-
-def picture(data):
-    return {"data": base64.b64encode(data).decode()}
-
-
-def by_form(server, data, **fields):
-    texts = [(key, ",".join(v) if isinstance(v, list) else str(v)) for key, v in fields.items()]
-    return server.post_form(("image", data), *texts)
-
-
-def by_query(server, data, **fields):
-    return server.post_raw(
-        data, **{key: ",".join(v) if isinstance(v, list) else v for key, v in fields.items()}
-    )
-
-
-def by_json(server, data, **fields):
-    return server.post_json({"images": [picture(data)], **fields})
-
-
-EACH_BODY = pytest.mark.parametrize("classify", [by_form, by_query, by_json])
-
-
-def scores(document):
-    (result,) = document["results"]
-    return {each["label"]: each["score"] for each in result["predictions"]}
-
-
-def printed_cosines(reply):
-    """label -> cosine, as it is written in the answer."""
-    assert reply.status == 200, reply.body
-    (result,) = json.loads(reply.body, parse_float=str)["results"]
-    return {each["label"]: each["cosine"] for each in result["predictions"]}
-
-
 # ---- PUT, GET, DELETE ----
 
 
 def test_register(server, name):
     reply = put(server, name, ["dog", " cat\n", "zebra"])
     document = ok(reply, 201)
-    assert set(document) == {"name", "version", "count", "sentence", "pool", "compile_ms"}
-    assert document["compile_ms"] > 0
-    expected = {"name": name, "version": 1, "count": 3, "sentence": [DEFAULT], "pool": None}
-    assert {key: document[key] for key in expected} == expected
+    assert document.pop("version") > 0 and document.pop("compile_ms") > 0
+    expected = {"name": name, "count": 3, "sentence": [DEFAULT], "pool": None, "default": False}
+    assert document == expected
     etag = reply.headers["etag"]
     assert etag[0] == etag[-1] == '"' and len(etag) > 2
     reply = send(server, "GET", name)
     assert reply.headers["etag"] == etag
-    assert ok(reply) == {**document, "labels": ["dog", "cat", "zebra"]}
+    found = ok(reply)
+    assert found.pop("version") > 0 and found.pop("compile_ms") > 0
+    assert found == {**expected, "labels": ["dog", "cat", "zebra"]}
 
 
 def test_replace(server, name):
-    first = made(put(server, name, THREE))
+    first = put(server, name, THREE)
+    version = ok(first, 201)["version"]
     reply = put(server, name, ["one", "two"], sentence="{}")
     document = ok(reply)
-    assert (document["version"], document["count"], document["sentence"]) == (2, 2, ["{}"])
-    assert reply.headers["etag"] != first
+    assert document["version"] == version + 1
+    assert (document["count"], document["sentence"]) == (2, ["{}"])
+    assert reply.headers["etag"] != first.headers["etag"]
     assert labels_of(server, name) == ["one", "two"]
-    assert ok(put(server, name, ["one", "two"]))["version"] == 3
+    assert ok(put(server, name, ["one", "two"]))["version"] == version + 2
 
 
 def test_sentences(server, name):
@@ -160,16 +112,31 @@ def test_list():
 
 
 def test_delete(server, name):
-    first = made(put(server, name, THREE))
+    made(put(server, name, THREE))
+    changed = patch(server, name, add=["horse"])
+    first = changed.headers["etag"]
     reply = send(server, "DELETE", name)
     assert reply.status == 204 and reply.body == b""
     assert "content-type" not in reply.headers and "etag" not in reply.headers
     assert_problem(send(server, "DELETE", name), 404, "not_found", f'"{name}"')
     assert_problem(send(server, "GET", name), 404, "not_found", f'"{name}"')
     again = put(server, name, THREE)
-    assert ok(again, 201)["version"] == 1
+    assert ok(again, 201)["version"] > changed.json()["version"]
     assert again.headers["etag"] != first
     assert_problem(patch(server, name, add=["x"], headers={"If-Match": first}), 412, PRECONDITION)
+
+
+def test_no_version_of_a_name_comes_back():
+    """Whatever is deleted and made again, and other names begin after it too."""
+    with serving() as server:
+        assert [put(server, "a", [each]).json()["version"] for each in THREE] == [1, 2, 3]
+        assert ok(put(server, "b", THREE), 201)["version"] == 1
+        assert send(server, "DELETE", "a").status == 204
+        assert ok(put(server, "a", THREE), 201)["version"] == 4
+        assert ok(put(server, "c", THREE), 201)["version"] == 4
+        assert ok(put(server, "b", THREE))["version"] == 2
+        assert send(server, "DELETE", "b").status == 204
+        assert ok(put(server, "b", THREE), 201)["version"] == 4
 
 
 def test_unknown(server, name):
@@ -244,17 +211,18 @@ def test_names_are_decoded(server):
 
 
 def test_add_and_remove(server, name):
-    first = made(put(server, name, THREE))
+    first = put(server, name, THREE)
+    version = ok(first, 201)["version"]
     reply = patch(server, name, add=[" horse", "cow "])
     document = ok(reply)
-    assert (document["version"], document["count"]) == (2, 5)
-    assert "labels" not in document and reply.headers["etag"] != first
+    assert (document["version"], document["count"]) == (version + 1, 5)
+    assert "labels" not in document and reply.headers["etag"] != first.headers["etag"]
     assert labels_of(server, name) == [*THREE, "horse", "cow"]
-    assert ok(patch(server, name, remove=["cow", " cat "]))["version"] == 3
+    assert ok(patch(server, name, remove=["cow", " cat "]))["version"] == version + 2
     assert labels_of(server, name) == ["dog", "pizza", "horse"]
-    assert ok(patch(server, name, remove=["pizza"], add=["sheep", "cat"]))["version"] == 4
+    assert ok(patch(server, name, remove=["pizza"], add=["sheep", "cat"]))["version"] == version + 3
     assert labels_of(server, name) == ["dog", "horse", "sheep", "cat"]
-    assert ok(patch(server, name, remove=["dog"]))["version"] == 5
+    assert ok(patch(server, name, remove=["dog"]))["version"] == version + 4
 
 
 def test_removed_and_added_again(server, name):
@@ -272,22 +240,6 @@ def test_removed_and_added_again(server, name):
     )
 
 
-def assert_refused(server, name, change, status, code, *parts):
-    """The change is refused and leaves the set as it was."""
-    before = send(server, "GET", name)
-    reply = change()
-    for part in parts:
-        assert_problem(reply, status, code, part)
-    after = send(server, "GET", name)
-    assert after.body == before.body
-    assert after.headers.get("etag") == before.headers.get("etag")
-
-
-INVALID = 422, "invalid_field"
-LABELS = 422, "invalid_labels"
-PRECONDITION = "precondition_failed"
-
-
 @pytest.mark.parametrize(
     "fields, expected",
     [
@@ -295,11 +247,12 @@ PRECONDITION = "precondition_failed"
         ({"remove": ["cat", "horse"], "add": ["cow"]}, (*LABELS, '"horse"')),
         ({"remove": ["Cat"]}, (*LABELS, '"Cat"')),
         ({"remove": THREE}, (*LABELS, "no labels")),
-        ({"add": ["cat"]}, (*LABELS, '"cat"')),
-        ({"add": ["cow", "\tdog "]}, (*LABELS, '"dog"')),
-        ({"add": ["cow", "cat"], "remove": ["dog"]}, (*LABELS, '"cat"')),
-        ({"add": ["cow", "ox", " cow", "ox\t"]}, (409, "duplicate_labels", '"cow", "ox"')),
-        ({"remove": ["cat", "cat "]}, (409, "duplicate_labels", '"cat"')),
+        ({"add": ["cat"]}, (*DUPLICATE, '1 label is there more than once: "cat"')),
+        ({"add": ["cow", "\tdog "]}, (*DUPLICATE, '"dog"')),
+        ({"add": ["cow", "cat"], "remove": ["dog"]}, (*DUPLICATE, '"cat"')),
+        ({"add": ["dog", "pizza", "ox"]}, (*DUPLICATE, "2 labels", '"dog", "pizza"')),
+        ({"add": ["cow", "ox", " cow", "ox\t"]}, (*DUPLICATE, '"cow", "ox"')),
+        ({"remove": ["cat", "cat "]}, (*DUPLICATE, '"cat"')),
         ({}, (*INVALID, '"add"', '"remove"')),
         ({"add": []}, (*INVALID, '"add"')),
         ({"remove": []}, (*INVALID, '"remove"')),
@@ -342,8 +295,8 @@ def test_patches_that_are_refused(server, name, fields, expected):
         ({"labels": ["cat"], "sentence": "a cat"}, (*LABELS, '"a cat"')),
         ({"labels": ["cat"], "sentence": ["{}", "{}{}"]}, (*LABELS, '"{}{}"')),
         ({"labels": ["cat", "x " * 200]}, (*LABELS, "77")),
-        ({"labels": ["cat", "dog", " cat"]}, (409, "duplicate_labels", '"cat"')),
-        ({"labels": ["a", "b", "a", "c", "b\n"]}, (409, "duplicate_labels", '"a", "b"', "2 ")),
+        ({"labels": ["cat", "dog", " cat"]}, (*DUPLICATE, '"cat"')),
+        ({"labels": ["a", "b", "a", "c", "b\n"]}, (*DUPLICATE, '"a", "b"', "2 ")),
         (["cat"], (*INVALID, "object")),
         ("cat", (400, "malformed_body", "JSON, line 1")),
         ('{"labels": ["cat"]', (400, "malformed_body", "JSON, line 1")),
@@ -364,10 +317,10 @@ def test_puts_that_are_refused(server, name, fields, expected):
 
 def test_many_duplicates_are_named_in_part(server, name):
     reply = put(server, name, [f"label {i % 9}" for i in range(18)])
-    assert_problem(reply, 409, "duplicate_labels", '"label 0", "label 1"')
+    assert_problem(reply, *DUPLICATE, '"label 0", "label 1"')
     assert "9 labels" in reply.json()["detail"]
     long = put(server, name, ["猫" * 200, "猫" * 200])
-    assert_problem(long, 409, "duplicate_labels", "猫" * 20)
+    assert_problem(long, *DUPLICATE, "猫" * 20)
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/jsonx", "image/png", ""])
@@ -536,10 +489,10 @@ def test_limit_of_bytes():
 @EACH_BODY
 def test_as_the_same_labels(server, name, classify):
     labels = ["cat", "dog", "pizza", "red car"]
-    made(put(server, name, labels))
+    version = ok(put(server, name, labels), 201)["version"]
     for data in DOG, CAT:
         document = ok(classify(server, data, label_set=name))
-        assert document["label_set"] == {"name": name, "version": 1}
+        assert document["label_set"] == {"name": name, "version": version}
         inline = ok(classify(server, data, labels=labels))
         assert inline["label_set"] is None
         assert len(scores(document)) == 4
@@ -580,18 +533,18 @@ def test_label_set_given_twice(server, name):
 
 def test_old_labels_keep_their_cosines(server, name):
     """And what is added is used at once."""
-    made(put(server, name, THREE))
+    version = ok(put(server, name, THREE), 201)["version"]
     before = printed_cosines(by_query(server, DOG, label_set=name))
     added = [f"animal {i}" for i in range(300)]
     ok(patch(server, name, add=added))
     reply = by_query(server, DOG, label_set=name, top_k=1000)
-    assert reply.json()["label_set"] == {"name": name, "version": 2}
+    assert reply.json()["label_set"] == {"name": name, "version": version + 1}
     after = printed_cosines(reply)
     assert set(after) == {*THREE, *added}
     assert {label: after[label] for label in THREE} == before
     ok(patch(server, name, remove=["cat", *added[:100]]))
     reply = by_query(server, DOG, label_set=name, top_k=1000)
-    assert reply.json()["label_set"]["version"] == 3
+    assert reply.json()["label_set"]["version"] == version + 2
     assert set(printed_cosines(reply)) == {"dog", "pizza", *added[100:]}
 
 
@@ -610,10 +563,10 @@ def test_a_thousand_more_and_five_thousand(server, name):
 
 def test_all_at_once(server, name):
     """Eight clients add labels to one set; others classify with it meanwhile."""
-    made(put(server, name, ["seed"]))
+    first = ok(put(server, name, ["seed"]), 201)["version"]
     done = threading.Event()
     adders, steps = 8, 5
-    added = {1: "seed"}  # version -> what it added
+    added = {first: "seed"}  # version -> what it added
     finished = []
 
     def add(i):
@@ -641,7 +594,7 @@ def test_all_at_once(server, name):
                 done.set()
 
     results = at_once(adders + 3, work)
-    versions = range(1, adders * steps + 2)
+    versions = range(first, first + adders * steps + 1)
     assert sorted(added) == list(versions)
     assert labels_of(server, name) == [added[version] for version in versions]
     assert ok(send(server, "GET", name))["version"] == versions[-1]
@@ -649,7 +602,7 @@ def test_all_at_once(server, name):
         assert seen
         assert [version for version, _ in seen] == sorted(version for version, _ in seen)
         for version, labels in seen:
-            assert labels == {added[each] for each in range(1, version + 1)}
+            assert labels == {added[each] for each in range(first, version + 1)}
 
 
 def test_removed_while_in_use(server, name):
@@ -658,16 +611,19 @@ def test_removed_while_in_use(server, name):
     def work(i):
         if i:
             return [by_query(server, DOG, label_set=name) for _ in range(10)]
+        versions = []
         for _ in range(10):
-            assert put(server, name, THREE).status == 201
+            versions.append(ok(put(server, name, THREE), 201)["version"])
             assert send(server, "DELETE", name).status == 204
-        return []
+        return versions
 
-    replies = sum(at_once(4, work), [])
-    for reply in replies:
+    versions, *replies = at_once(4, work)
+    assert versions == sorted(set(versions))
+    for reply in sum(replies, []):
         if reply.status == 200:
             assert set(scores(reply.json())) == set(THREE)
-            assert reply.json()["label_set"] == {"name": name, "version": 1}
+            assert reply.json()["label_set"]["name"] == name
+            assert reply.json()["label_set"]["version"] in versions
         else:
             assert_problem(reply, 404, "not_found", name)
 
@@ -692,14 +648,16 @@ def test_delete_without_if_match_while_others_change_it(server, name):
 def test_with_the_pool(prompted, name, classify):
     document = ok(put(prompted, name, THREE), 201)
     assert document["sentence"] == ["a drawing of {}"]
+    versions = {name: document["version"]}
     named = name + "-named"
     document = ok(put(prompted, named, THREE, pool="groups"), 201)
     assert (document["pool"], document["sentence"]) == ("groups", ["a drawing of {}"])
+    versions[named] = document["version"]
     inline = ok(classify(prompted, DOG, labels=THREE))
-    for each in name, named:
+    for each, version in versions.items():
         found = ok(classify(prompted, DOG, label_set=each))
         assert found["pool"] == {"name": "groups", "version": 1}
-        assert found["label_set"] == {"name": each, "version": 1}
+        assert found["label_set"] == {"name": each, "version": version}
         assert scores(found) == pytest.approx(scores(inline), abs=1e-5)
         plain = ok(classify(prompted, DOG, label_set=each, pool="none"))
         assert plain["pool"] is None

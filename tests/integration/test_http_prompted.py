@@ -244,9 +244,9 @@ def test_pool_by_its_name(server, send):
 def test_unknown_pool(server, plain, send):
     for name in "other", "Groups", "x" * 64, "猫" * 21:
         reply = send(server, [DOG], pool=name)
-        assert_problem(reply, 404, "not_found", f'no pool "{name}"; the server has groups')
+        assert_problem(reply, 404, "not_found", f'there is no pool "{name}"')
     reply = send(plain, [DOG], pool="groups")
-    assert_problem(reply, 404, "not_found", 'no pool "groups"; the server has none')
+    assert_problem(reply, 404, "not_found", 'there is no pool "groups"')
     assert_problem(send(server, [DOG], pool="a\033\nb"), 404, "not_found")
 
 
@@ -272,22 +272,41 @@ def test_pool_of_the_environment(pool, server, other):
         assert document["results"] == ok(server.post_raw(DOG, labels=THREE))["results"]
 
 
-@pytest.mark.parametrize("stem", [b"x" + "é".encode() * 40, b"caf\xe9"], ids=["long", "Latin-1"])
-def test_name_of_a_file(tmp_path, stem):
-    """It stands in for the pool's own, which has none; answers are UTF-8 whatever it is."""
-    file = os.path.join(os.fsencode(tmp_path), stem + b".safetensors")
+@pytest.mark.parametrize(
+    "stem, expected",
+    [
+        ("x" + "é" * 40, "x-"),
+        (b"caf\xe9", "caf-"),
+        ("a b  c.d", "a-b-c.d"),
+        ("y" * 70, "y" * 64),
+        ("z" * 40 + "éé" + "z", "z" * 40 + "-z"),
+        ("{}%", "-"),
+        ("a.safetensors", "a.safetensors"),
+    ],
+)
+def test_name_of_a_file(tmp_path, stem, expected):
+    """It stands in for the pool's own, which has none; names are what paths may have."""
+    file = os.path.join(os.fsencode(tmp_path), os.fsencode(stem) + b".safetensors")
     emoji_pool(file)
     with serving("--pool", os.fsdecode(file)) as server:
-        document = ok(server.post_raw(DOG, labels=THREE))
-        assert document["pool"]["name"] == run_json("pool", "inspect", file)["name"]
-        assert_problem(server.post_raw(DOG, pool="other"), 404, "not_found", "other")
+        document = ok(server.post_raw(DOG, labels=THREE, pool=expected))
+        assert document["pool"] == {"name": expected, "version": 1}
 
 
-def test_a_name_cannot_steer_the_terminal(other):
-    name = "n\033]0;x\a\nlistening on nothing"
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("n\033]0;x\a\nlistening on nothing", "n-0-x-listening-on-nothing"),
+        (" groups of birds ", "-groups-of-birds-"),
+        ("猫", "-"),
+        ("w" * 64, "w" * 64),
+        ("none.", "none."),
+    ],
+)
+def test_a_name_cannot_steer_the_terminal(other, name, expected):
     emoji_pool(other, name=name)
     with serving("--pool", other) as server:
-        assert ok(server.post_raw(DOG, labels=THREE, pool=name))["pool"]["name"] == name
+        assert ok(server.post_raw(DOG, labels=THREE, pool=expected))["pool"]["name"] == expected
         log = server.read_errors()
     assert "\033" not in log and "\a" not in log
     assert not [line for line in log.splitlines() if line.startswith("listening")]
@@ -546,16 +565,19 @@ def serve(*words, **options):
 
 def test_a_pool_that_does_not_fit(other):
     golden = GOLDENS / "even/plain.pool.safetensors"
-    assert_failure(serve("--pool", golden), "serve", f"{golden}: the last dimension of pool.values")
+    part = f'{golden}: pool "plain": the last dimension of pool.values'
+    assert_failure(serve("--pool", golden), "serve", part)
     emoji_pool(other, text_blocks=5)
-    assert_failure(serve("--pool", other), "serve", "first dimension of query_mean is 5")
+    part = f'{other}: pool "other": the first dimension of query_mean is 5'
+    assert_failure(serve("--pool", other), "serve", part)
     emoji_pool(other, prompts=80, per_cluster=19)
     assert_failure(serve("--pool", other), "serve", "context of 77 tokens")
 
 
 def test_a_pool_that_leaves_no_room_for_the_default_labels(other):
     emoji_pool(other, prompts=72, per_cluster=18)
-    assert_failure(serve("--pool", other), "serve", "labels.txt: label ")
+    part = f'{other}: pool "other": the model\'s own labels: label '
+    assert_failure(serve("--pool", other), "serve", part)
 
 
 def test_a_pool_called_none(tmp_path, other):
@@ -563,6 +585,12 @@ def test_a_pool_called_none(tmp_path, other):
         done = serve("--pool", file)
         assert_failure(done, "serve", f"{file}: a pool cannot be called none")
         assert done.stdout == b""
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_clients_take_out_of_a_path(other, name):
+    done = serve("--pool", emoji_pool(other, name=name))
+    assert_failure(done, "serve", f'{other}: the name "{name}" must be')
 
 
 def test_files_that_are_no_pool(tmp_path, other):

@@ -38,10 +38,34 @@ static void test_writes_what_fits(void **state)
     }
 }
 
+static void test_says_which_versions_were_used(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct buf out;
+    struct classify_answer *answer;
+    const struct job_timings timings = {0};
+    const struct snapshot label_set = {.name = "animals", .version = 3};
+    const struct snapshot pool = {.name = "groups", .version = 1234567890123};
+    const struct classify_answer_head head = {.request_id = "id",
+                                              .model = "model",
+                                              .label_set = &label_set,
+                                              .pool = &pool,
+                                              .timings = &timings};
+    buf_init(&out, 1000);
+    unit_assert_ok(classify_answer_create(&answer, &why), why);
+    unit_assert_ok(classify_answer_write(answer, &head, &out, &why), why);
+    assert_non_null(strstr(out.data, "\"label_set\":{\"name\":\"animals\",\"version\":3},"
+                                     "\"pool\":{\"name\":\"groups\",\"version\":1234567890123},"));
+    classify_answer_destroy(answer);
+    buf_finish(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_writes_what_fits),
+        cmocka_unit_test(test_says_which_versions_were_used),
     };
     return cmocka_run_group_tests_name("classify_answer", tests, NULL, NULL);
 }

@@ -59,11 +59,32 @@ static void test_retry_after(void **state)
     reply_finish(NULL);
 }
 
+static void test_answers_without_a_body(void **state)
+{
+    (void)state;
+    struct reply reply = {0};
+    reply_set_nothing(&reply);
+    assert_int_equal(reply.status, 204);
+    assert_null(reply.content_type);
+    assert_string_equal(reply.etag, "");
+    reply_set_problem(&reply, 429, "queue_full", "x", "y");
+    reply_set_not_modified(&reply, "\"1-a\"");
+    assert_int_equal(reply.status, 304);
+    assert_null(reply.content_type);
+    assert_int_equal(reply.body.size, 0);
+    assert_string_equal(reply.etag, "\"1-a\"");
+    struct reply moved = {0};
+    reply_move(&moved, &reply);
+    assert_string_equal(moved.etag, "\"1-a\"");
+    reply_finish(&moved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_bytes_make_valid_json),
         cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_answers_without_a_body),
     };
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);
 }
