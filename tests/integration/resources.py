@@ -30,9 +30,10 @@ class Pool:
         return dict(zip(labels, result["logits"]))
 
 
-def two_pools(folder):
+def two_pools(folder, **changes):
     """Two that no picture gets the same scores with."""
-    return Pool(folder / "first.safetensors"), Pool(folder / "second.safetensors", seed=9)
+    first = Pool(folder / "first.safetensors", **changes)
+    return first, Pool(folder / "second.safetensors", seed=9, **changes)
 
 
 def send(server, method, path, body=None, **headers):
