@@ -53,7 +53,7 @@ enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST
     struct digest digest;
     digest_init(&digest);
     enum status status = fstat(fd, &status_of) || !S_ISREG(status_of.st_mode)
-                             ? status_fail(why, STATUS_IO, "%s is not a regular file", path)
+                             ? status_fail(why, STATUS_INVALID, "%s: not a regular file", path)
                              : file_digest_feed(path, fd, copy_fd, &digest, why);
     close(fd);
     if (status)

@@ -7,8 +7,8 @@
 
 enum { FILE_DIGEST_BYTES = DIGEST_TEXT_BYTES };
 
-/* Also writes what it reads to copy_fd, unless that is -1. STATUS_NOT_FOUND or STATUS_IO, also for
- * what is not a regular file. */
+/* Also writes what it reads to copy_fd, unless that is -1. STATUS_NOT_FOUND, STATUS_IO,
+ * STATUS_INVALID for what is not a regular file. */
 enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST_BYTES],
                              struct fail *why);
 

@@ -195,6 +195,7 @@ static void http_begin_upload(struct request *request)
     }
     http->uploads += request->uploads = 1;
     request->deadline_us = request->started_us + config->upload_timeout_ms * 1000;
+    http_note_deadline(http, request->deadline_us); /* it may come before that of other bodies */
     if (spool_file_open(&request->upload, http->service->spool_dir, &why)) {
         log_line(LOG_ERROR, "%s", why.message);
         http_refuse(request, 500, "internal", "the upload cannot be stored");

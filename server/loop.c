@@ -191,15 +191,18 @@ static int loop_start(struct loop *loop)
     return error;
 }
 
-enum status loop_run(struct loop *loop, struct http *http, struct fail *why)
+enum status loop_attach(struct loop *loop, struct http *http, struct fail *why)
 {
     loop->http = http;
     int error = loop_start(loop);
-    if (error)
-        return status_fail(why, STATUS_IO, "cannot start the loop: %s", uv_strerror(error));
+    return error ? status_fail(why, STATUS_IO, "cannot start the loop: %s", uv_strerror(error))
+                 : STATUS_OK;
+}
+
+void loop_run(struct loop *loop)
+{
     loop_pump(loop);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_poll_stop(&loop->poll);
     loop->http = NULL;
-    return STATUS_OK;
 }

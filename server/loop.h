@@ -25,7 +25,10 @@ void loop_destroy(struct loop *loop);
 /* Makes loop_run look at http again. Any thread; for struct completions, hence the void. */
 void loop_wake(void *loop);
 
+/* From here on signals are taken, and answered once the loop runs. */
+enum status loop_attach(struct loop *loop, struct http *http, struct fail *why);
+
 /* Serves until told to stop. On return no job is under way. */
-enum status loop_run(struct loop *loop, struct http *http, struct fail *why);
+void loop_run(struct loop *loop);
 
 #endif

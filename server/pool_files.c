@@ -17,11 +17,14 @@
 static enum status pool_files_make_folder(char out[SPOOL_FILE_MAX_PATH], const char *state_dir,
                                           const char *name, struct fail *why)
 {
+    struct stat found;
     int length = snprintf(out, SPOOL_FILE_MAX_PATH, "%s/%s", state_dir, name);
     if (length >= SPOOL_FILE_MAX_PATH)
         return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", state_dir);
     if (mkdir(out, 0700) && errno != EEXIST)
         return status_fail(why, STATUS_IO, "cannot make %s: %s", out, strerror(errno));
+    if (stat(out, &found) || !S_ISDIR(found.st_mode))
+        return status_fail(why, STATUS_IO, "%s is not a folder", out);
     return STATUS_OK;
 }
 

@@ -143,7 +143,8 @@ enum status pool_folder_load(const struct service *service, struct engine_sessio
 {
     struct served_pool_file file = {.spool = {.fd = -1}};
     struct served_pool *pool = NULL;
-    enum status status = served_pool_read_file(service, load->path, &file, why);
+    *out_made = false;
+    enum status status = served_pool_read_file(service, load->name, load->path, &file, why);
     if (status)
         return status;
     struct served_pool *known = pool_folder_find_known(service, load, file.digest);
@@ -154,12 +155,12 @@ enum status pool_folder_load(const struct service *service, struct engine_sessio
             status = status_fail(why, STATUS_CANCELLED, "the pool was removed meanwhile");
     } else {
         status = served_pool_load(service, session, load->name, load->origin, &file, &pool, why);
+        *out_made = !status;
         if (!status)
             status = registry_publish(service->pools, &pool->snapshot, load->condition,
                                       load->make_default, NULL, why);
     }
     served_pool_finish_file(&file);
-    *out_made = !status && !known;
     served_pool_release(known);
     if (status)
         served_pool_release(pool);

@@ -41,8 +41,9 @@ struct pool_folder_load {
 
 /* Loads and publishes a file, unless a kept version of the name has the same content: one that was
  * rolled back from does not come back by itself. *out_made:
- * whether there is a new version. *out: that version, or the one that is current; acquired.
- * Failures of served_pool_load and registry_publish. */
+ * whether there is a new version; after a failure, whether one was loaded but not published. *out:
+ * that version, or the one that is current; acquired. Failures of served_pool_read_file,
+ * served_pool_load and registry_publish. */
 enum status pool_folder_load(const struct service *service, struct engine_session *session,
                              const struct pool_folder_load *load, struct served_pool **out,
                              bool *out_made, struct fail *why);

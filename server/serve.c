@@ -75,6 +75,8 @@ static enum status serve_start(struct serve *serve, const struct serve_api *api,
     if (!status)
         status = http_create(&serve->service, api->router, listen_fd, &serve->completions,
                              &serve->http, why);
+    if (!status) /* before anybody is told that it listens, and sends a signal */
+        status = loop_attach(serve->loop, serve->http, why);
     if (status)
         return status;
     log_line(LOG_INFO, "%zu labels by default, %zu worker threads",
@@ -105,7 +107,7 @@ static enum status serve_run(struct serve *serve, const struct serve_api *api, s
     completions_init(&serve->completions, loop_wake, serve->loop);
     status = serve_start(serve, api, why);
     if (!status)
-        status = loop_run(serve->loop, serve->http, why);
+        loop_run(serve->loop);
     serve_finish(serve);
     return status;
 }
@@ -115,7 +117,8 @@ static int serve_until_stopped(struct serve *serve, const struct serve_api *api)
     struct fail why;
     log_set_level((enum log_level)serve->config.log_level);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN); /* until there is a loop to take it */
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
+    signal(SIGHUP, SIG_IGN);  /* until there is a loop to take it */
     if (serve_run(serve, api, &why)) {
         fprintf(stderr, "attriprompt serve: %s\n", why.message);
         return 1;

@@ -53,7 +53,16 @@ struct served_pool *served_pool_find_digest(const struct service *service, const
 
 /* ---- The file ---- */
 
-enum status served_pool_read_file(const struct service *service, const char *path,
+/* Names the pool instead of the path, which means nothing to those who sent the file. */
+static enum status served_pool_explain(const char *name, const char *path, struct fail *why)
+{
+    size_t length = strlen(path);
+    if (!strncmp(why->message, path, length) && !strncmp(why->message + length, ": ", 2))
+        memmove(why->message, why->message + length + 2, strlen(why->message + length + 2) + 1);
+    return status_context(why, why->code, "pool \"%s\"", name);
+}
+
+enum status served_pool_read_file(const struct service *service, const char *name, const char *path,
                                   struct served_pool_file *out, struct fail *why)
 {
     struct spool_file spool = {.fd = -1};
@@ -66,7 +75,7 @@ enum status served_pool_read_file(const struct service *service, const char *pat
         status = file_digest_read(path, spool.fd, out->digest, why);
     if (status) {
         spool_file_finish(&spool);
-        return status;
+        return served_pool_explain(name, path, why);
     }
     spool_file_close(&spool);
     snprintf(out->path, sizeof out->path, "%s", service->store ? spool.path : path);
@@ -94,15 +103,6 @@ void served_pool_finish_file(struct served_pool_file *file)
 }
 
 /* ---- Loading ---- */
-
-/* Names the pool instead of the path, which means nothing to those who sent the file. */
-static enum status served_pool_explain(const char *name, const char *path, struct fail *why)
-{
-    size_t length = strlen(path);
-    if (!strncmp(why->message, path, length) && !strncmp(why->message + length, ": ", 2))
-        memmove(why->message, why->message + length + 2, strlen(why->message + length + 2) + 1);
-    return status_context(why, why->code, "pool \"%s\"", name);
-}
 
 /* The model's own labels in the sentence of the pool. */
 static enum status served_pool_compile(const struct service *service,

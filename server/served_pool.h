@@ -37,8 +37,9 @@ struct served_pool_file {
     char digest[FILE_DIGEST_BYTES];
 };
 
-/* Somebody else's file; copied if the store is to have it, since it may change. */
-enum status served_pool_read_file(const struct service *service, const char *path,
+/* Somebody else's file; copied if the store is to have it, since it may change. Failures as of
+ * file_digest_read, naming the pool. */
+enum status served_pool_read_file(const struct service *service, const char *name, const char *path,
                                   struct served_pool_file *out, struct fail *why);
 /* One that came in; taken over, also on failure. */
 enum status served_pool_receive_file(struct spool_file *spool, struct served_pool_file *out,

@@ -11,6 +11,7 @@
 #include "api/rest/label_set_document.h"
 #include "api/rest/label_set_request.h"
 #include "api/rest/precondition.h"
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "server/clock.h"
 #include "server/job.h"
@@ -38,6 +39,13 @@ static void label_set_job_fail(struct label_set_job *job, int status, const char
                                const struct fail *why)
 {
     reply_set_problem(&job->job.reply, status, code, why->message, job->job.request_id);
+}
+
+static void label_set_job_fail_inside(struct label_set_job *job, const struct fail *why)
+{
+    log_line(LOG_ERROR, "%s", why->message); /* may name files of the server */
+    reply_set_problem(&job->job.reply, 500, "not_stored", "the change cannot be stored",
+                      job->job.request_id);
 }
 
 static void label_set_job_fail_reading(struct label_set_job *job, const struct fail *why)
@@ -108,7 +116,7 @@ static bool label_set_job_fail_changing(struct label_set_job *job, const struct 
     if (why->code == STATUS_LIMIT)
         label_set_job_fail(job, 422, "over_limit", why);
     else
-        label_set_job_fail(job, 500, "not_stored", why);
+        label_set_job_fail_inside(job, why);
     return false;
 }
 

@@ -8,6 +8,7 @@
 #include "api/rest/json_answer.h"
 #include "api/rest/pool_answer.h"
 #include "api/rest/precondition.h"
+#include "engine/base/log.h"
 #include "engine/base/mem.h"
 #include "server/clock.h"
 #include "server/job.h"
@@ -37,6 +38,14 @@ static void pool_job_fail(struct pool_job *job, int status, const char *code,
     reply_set_problem(&job->job.reply, status, code, why->message, job->job.request_id);
 }
 
+/* What is wrong with the server itself may name its files, so only the log has it. */
+static void pool_job_fail_inside(struct pool_job *job, const char *code, const char *detail,
+                                 const struct fail *why)
+{
+    log_line(LOG_ERROR, "%s", why->message);
+    reply_set_problem(&job->job.reply, 500, code, detail, job->job.request_id);
+}
+
 /* Reading a file, or making a pool of it. */
 static void pool_job_fail_loading(struct pool_job *job, const struct fail *why)
 {
@@ -48,7 +57,7 @@ static void pool_job_fail_loading(struct pool_job *job, const struct fail *why)
     case STATUS_NO_MEMORY:
     case STATUS_IO:
     case STATUS_INTERNAL:
-        pool_job_fail(job, 500, "internal", why);
+        pool_job_fail_inside(job, "internal", "the pool cannot be loaded", why);
         break;
     default:
         pool_job_fail(job, 422, "invalid_pool", why);
@@ -72,7 +81,7 @@ static void pool_job_fail_changing(struct pool_job *job, const struct fail *why)
         pool_job_fail(job, 422, "over_limit", why);
         break;
     default:
-        pool_job_fail(job, 500, "not_stored", why);
+        pool_job_fail_inside(job, "not_stored", "the change cannot be stored", why);
         break;
     }
 }
@@ -125,8 +134,8 @@ static void pool_job_load(struct pool_job *job, const struct job_tools *tools,
         status = pool_folder_load(job->service, tools->session, &load, &pool, &made, &why);
     if (status == STATUS_NOT_FOUND)
         status_fail(&why, status, "there is no file %s.safetensors in the pool folder", job->name);
-    if (status == STATUS_NOT_FOUND)
-        pool_job_fail(job, 404, "not_found", &why);
+    if (status && (made || status == STATUS_NOT_FOUND))
+        pool_job_fail_changing(job, &why);
     else if (status)
         pool_job_fail_loading(job, &why);
     else
@@ -198,6 +207,8 @@ static const struct job_kind pool_job_kind = {
 static enum status pool_job_set_version(struct pool_job *job, const char *value, struct fail *why)
 {
     char *end;
+    if (job->version)
+        return status_fail(why, STATUS_INVALID, "\"version\" is given twice");
     job->version = strtoull(value, &end, 10);
     if (*value < '1' || *value > '9' || *end)
         return status_fail(why, STATUS_INVALID, "\"version\" must be a whole number from 1 on");
@@ -213,6 +224,8 @@ static enum status pool_job_on_query(void *argument, const char *name, const cha
         return pool_job_set_version(job, value, why);
     if (strcmp(name, "default") != 0 || (job->change != POOL_PUT && job->change != POOL_LOAD))
         return status_fail(why, STATUS_INVALID, "unknown field \"%.64s\"", name);
+    if (job->make_default != STORE_DEFAULT_KEEP)
+        return status_fail(why, STATUS_INVALID, "\"default\" is given twice");
     if (!yes && strcmp(value, "false") != 0)
         return status_fail(why, STATUS_INVALID, "\"default\" must be true or false");
     job->make_default = yes ? STORE_DEFAULT_SET : STORE_DEFAULT_CLEAR;

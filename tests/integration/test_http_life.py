@@ -1,3 +1,4 @@
+import http.client
 import random
 import signal
 import socket
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from command_line import assert_usage, environment, run
+from resources import put_set, wait_until
 from serving import (
     BOUNDARY,
     CAT,
@@ -246,6 +248,67 @@ def test_second_signal_ends_at_once():
         time.sleep(0.05)
         server.signal(signal.SIGINT)
         assert server.wait() == 1
+
+
+# ---- The delay before the end ----
+
+
+def test_drain_delay():
+    """Not ready any more, and still serving until the delay is over."""
+    server = Server("--drain-delay-ms", 1500)
+    assert server.get("/readyz").json() == server.get("/health").json() == {"status": "ready"}
+    server.signal()
+    wait_until(lambda: server.get("/readyz").status == 503, "it stays ready")
+    statuses = []
+    while True:
+        try:
+            reply = server.get("/readyz")
+            assert_problem(reply, 503, "draining")
+            assert reply.headers["retry-after"] == "1"
+            assert_problem(server.get("/health"), 503, "draining")
+            assert server.get("/livez").status == 200
+            statuses.append(server.post_raw(DOG, labels="cat,dog").status)
+            statuses.append(put_set(server, "a", ["cat", "dog"]).status)
+        except (OSError, http.client.HTTPException):
+            break
+    assert statuses[:3] == [200, 201, 200]
+    assert server.wait() == 0
+
+
+def test_work_in_flight_when_the_delay_is_over():
+    server = Server("--threads", 1, "--drain-delay-ms", 200)
+    body = form(("image", DOG), ("labels", ",".join(slow_labels(0, 1500))))
+    with server.connect() as connection, connection.makefile("rb") as stream:
+        server.signal()
+        wait_until(lambda: server.get("/readyz").status == 503, "it stays ready")
+        connection.sendall(post_head(len(body)) + body)
+        assert read_reply(stream).status == 200
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_in_the_delay(number):
+    server = Server("--drain-delay-ms", 86400000)
+    server.signal()
+    wait_until(lambda: server.get("/readyz").status == 503, "it stays ready")
+    assert server.post_raw(DOG, labels="cat,dog").status == 200
+    server.signal(number)
+    assert server.wait() == 1
+
+
+def test_stopped_as_soon_as_it_listens():
+    for _ in range(5):
+        server = Server()
+        server.signal()
+        assert server.wait() == 0
+
+
+def test_hang_up_without_a_pool_folder():
+    with serving() as server:
+        for _ in range(3):
+            server.signal(signal.SIGHUP)
+            assert server.post_raw(DOG, labels="cat,dog").status == 200
+        assert server.get("/readyz").status == 200
 
 
 # ---- The start ----
