@@ -48,6 +48,7 @@ def folder(tmp_path_factory):
     """A pool folder."""
     made = tmp_path_factory.mktemp("folder")
     emoji_pool(made / "there.safetensors")
+    emoji_pool(made / "all.safetensors", prompts=4, retrieval="topk_pooled")
     return made
 
 
@@ -365,6 +366,7 @@ def classify_answers(call):
     prompted = {"pool": "there", "explain": True, "shortlist": 1, "labels": ["cat", "dog"]}
     for document in (
         {"images": [IMAGE, {"data": "no"}, IMAGE], **prompted},
+        {"images": [IMAGE], "labels": ["cat"], "pool": "all", "explain": True},
         {"images": [{"data": "data:image/png;base64," + IMAGE["data"]}], "label_set": "pets"},
     ):
         call("POST", path, 200, body=json.dumps(document), headers=JSON)
