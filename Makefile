@@ -28,7 +28,8 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread $(OPTIMISE) -fno-omit-frame-poi
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LDLIBS = $(PKG_LIBS) -lm
 
-SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c)
+SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
+	api/web/*.c)
 MAIN := server/main.c
 OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))
 LIBRARY := $(B)/libattriprompt.a
@@ -176,6 +177,9 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libattriprompt.a
 	@echo '  LD    $@'
 	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
 		$(LDLIBS)
+
+# What it embeds, which the compiler does not tell.
+$(B)/api/web/web_page.o build/fuzz/api/web/web_page.o: api/web/index.html api/openapi.json
 
 -include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d) $(CHECKERS:=.d)
 -include $(FUZZ_OBJECTS:.o=.d)

@@ -1,5 +1,6 @@
 #include "server/reply.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,16 @@ void reply_set_not_modified(struct reply *reply, const char *etag)
     reply_finish(reply);
     reply->status = 304;
     reply_set_etag(reply, etag);
+}
+
+void reply_set_file(struct reply *reply, const struct reply_file *file, const char *if_none_match)
+{
+    bool has = if_none_match && (!strcmp(if_none_match, "*") || strstr(if_none_match, file->etag));
+    reply_finish(reply);
+    *reply = (struct reply){.status = has ? 304 : 200, .file = file};
+    if (!has)
+        reply->content_type = file->content_type;
+    reply_set_etag(reply, file->etag);
 }
 
 void reply_set_problem(struct reply *reply, int status, const char *code, const char *detail,

@@ -7,13 +7,23 @@
 
 #include "engine/base/buf.h"
 
+/* A document that is part of the program. All of it has static storage. */
+struct reply_file {
+    const char *content_type;
+    const void *bytes;
+    size_t size;
+    const char *etag;   /* with its quotation marks */
+    const char *policy; /* a Content-Security-Policy header, or NULL */
+};
+
 struct reply {
-    int status;               /* of HTTP; 0 as long as there is no answer */
-    const char *content_type; /* static storage; NULL: no body */
-    struct buf body;          /* owned */
-    unsigned retry_after_s;   /* a Retry-After header, if not 0 */
-    char allow[64];           /* an Allow header, if not empty */
-    char etag[48];            /* an ETag header with its quotation marks, if not empty */
+    int status;                    /* of HTTP; 0 as long as there is no answer */
+    const char *content_type;      /* static storage; NULL: no body */
+    struct buf body;               /* owned */
+    const struct reply_file *file; /* the body instead, and its headers; NULL: none */
+    unsigned retry_after_s;        /* a Retry-After header, if not 0 */
+    char allow[64];                /* an Allow header, if not empty */
+    char etag[48];                 /* an ETag header with its quotation marks, if not empty */
 };
 
 /* Takes over the memory of *body and leaves it empty. */
@@ -24,6 +34,10 @@ void reply_set_nothing(struct reply *reply);
 void reply_set_etag(struct reply *reply, const char *etag);
 /* 304: the client has what the ETag stands for. */
 void reply_set_not_modified(struct reply *reply, const char *etag);
+
+/* 200 with the file, whose bytes are not copied; or 304 with its headers only, if if_none_match
+ * (NULL: there is no such header) names its ETag. */
+void reply_set_file(struct reply *reply, const struct reply_file *file, const char *if_none_match);
 
 /* An answer in application/problem+json (RFC 9457) with the fields type, title, status, detail,
  * error, code and request_id. code is a short word for programs; detail a sentence, any bytes: what

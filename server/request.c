@@ -121,6 +121,12 @@ void request_reply_not_modified(struct request *request, const char *etag)
     request_answer(request);
 }
 
+void request_reply_file(struct request *request, const struct reply_file *file)
+{
+    reply_set_file(&request->reply, file, request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH));
+    request_answer(request);
+}
+
 void request_reply_problem(struct request *request, int status, const char *code,
                            const char *detail)
 {
@@ -143,13 +149,29 @@ static void request_format_timing(const struct request *request, char *out, size
                  (double)timings->text_us / 1e3, total_ms);
 }
 
+static struct MHD_Response *request_make_body(const struct reply *reply)
+{
+    if (reply->file) /* of which a 304 tells the length only */
+        return MHD_create_response_from_buffer(reply->file->size, (void *)reply->file->bytes,
+                                               MHD_RESPMEM_PERSISTENT);
+    if (reply->body.data)
+        return MHD_create_response_from_buffer(reply->body.size, reply->body.data,
+                                               MHD_RESPMEM_MUST_FREE);
+    return MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
+}
+
+static void request_add_file_headers(const struct reply_file *file, struct MHD_Response *response)
+{
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (file->policy)
+        MHD_add_response_header(response, "Content-Security-Policy", file->policy);
+}
+
 static struct MHD_Response *request_make_response(struct request *request, bool close_after)
 {
     struct reply *reply = &request->reply;
-    struct MHD_Response *response =
-        reply->body.data ? MHD_create_response_from_buffer(reply->body.size, reply->body.data,
-                                                           MHD_RESPMEM_MUST_FREE)
-                         : MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = request_make_body(reply);
     if (!response)
         return NULL;
     request->http->buffered_bytes += reply->body.size;
@@ -161,6 +183,8 @@ static struct MHD_Response *request_make_response(struct request *request, bool 
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
     if (reply->etag[0])
         MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, reply->etag);
+    if (reply->file)
+        request_add_file_headers(reply->file, response);
     MHD_add_response_header(response, "X-Request-Id", request->id);
     MHD_add_response_header(response, "Server-Timing", timing);
     if (reply->allow[0])

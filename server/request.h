@@ -8,6 +8,7 @@
 #include "engine/base/buf.h"
 
 struct job;
+struct reply_file;
 struct request;
 struct spool_file;
 
@@ -40,6 +41,8 @@ void request_reply_json(struct request *request, int status, struct buf *body);
 void request_reply_tagged(struct request *request, int status, const char *etag, struct buf *body);
 /* 304. */
 void request_reply_not_modified(struct request *request, const char *etag);
+/* The file, or 304 if the request has an If-None-Match that names it. */
+void request_reply_file(struct request *request, const struct reply_file *file);
 void request_reply_problem(struct request *request, int status, const char *code,
                            const char *detail);
 

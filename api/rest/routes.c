@@ -6,6 +6,7 @@
 #include "api/rest/label_set_resource.h"
 #include "api/rest/pool_job.h"
 #include "api/rest/pool_resource.h"
+#include "api/web/web_page.h"
 
 static const struct router_route routes_table[] = {
     {"POST", "/v1/classify", classify_job_handle, .while_draining = false},
@@ -24,6 +25,8 @@ static const struct router_route routes_table[] = {
     {"GET", "/health", health_handle_ready, .while_draining = true},
     {"GET", "/readyz", health_handle_ready, .while_draining = true},
     {"GET", "/version", health_handle_version, .while_draining = true},
+    {"GET", "/openapi.json", web_page_handle_openapi, .while_draining = false},
+    {"GET", "/", web_page_handle_index, .while_draining = false},
 };
 
 const struct router routes_all = {routes_table, sizeof routes_table / sizeof routes_table[0]};

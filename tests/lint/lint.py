@@ -36,6 +36,7 @@ MAY_INCLUDE = {
         "server/label_set.h",
         "server/pool_folder.h",
         "server/registry.h",
+        "server/reply.h",
         "server/request.h",
         "server/router.h",
         "server/served_pool.h",
@@ -86,7 +87,7 @@ NAMED_BY_OTHERS = {"main", "LLVMFuzzerTestOneInput", "LLVMFuzzerInitialize"}
 # Compiled once for each file that includes them, so without a guard.
 TEMPLATES = {"engine/kernels_lanes.h"}
 CODE = (".c", ".h", ".py", ".sh")
-WRITTEN_BY_HAND = CODE + (".md", "Makefile", ".ci/run")
+WRITTEN_BY_HAND = CODE + (".md", ".html", "Makefile", ".ci/run", "api/openapi.json")
 
 
 class Tree:

@@ -79,12 +79,40 @@ static void test_answers_without_a_body(void **state)
     reply_finish(&moved);
 }
 
+static void test_a_file_is_sent_to_who_does_not_have_it(void **state)
+{
+    (void)state;
+    static const struct reply_file file = {
+        .content_type = "text/plain", .bytes = "x", .size = 1, .etag = "\"abc\""};
+    static const char *const having[] = {"*", "\"abc\"", "W/\"abc\"", "\"d\", \"abc\""};
+    static const char *const lacking[] = {NULL, "", "abc", "\"d\""};
+    struct reply reply = {0};
+    for (size_t i = 0; i < sizeof having / sizeof having[0]; i++) {
+        reply_set_file(&reply, &file, having[i]);
+        assert_int_equal(reply.status, 304);
+        assert_null(reply.content_type);
+        assert_ptr_equal(reply.file, &file);
+        assert_string_equal(reply.etag, file.etag);
+    }
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
+        reply_set_file(&reply, &file, lacking[i]);
+        assert_int_equal(reply.status, 200);
+        assert_string_equal(reply.content_type, "text/plain");
+        assert_ptr_equal(reply.file, &file);
+        assert_string_equal(reply.etag, file.etag);
+    }
+    reply_set_problem(&reply, 404, "not_found", "x", "y");
+    assert_null(reply.file);
+    reply_finish(&reply);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_bytes_make_valid_json),
         cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_answers_without_a_body),
+        cmocka_unit_test(test_a_file_is_sent_to_who_does_not_have_it),
     };
     return cmocka_run_group_tests_name("reply", tests, NULL, NULL);
 }
