@@ -29,8 +29,8 @@ def picture_head(*lines, path="/v1/classify?labels=cat,dog"):
     return head("POST", path, b"Content-Type: image/png", *lines)
 
 
-def whole_request(*lines):
-    return picture_head(b"Content-Length: %d" % len(DOG), *lines) + DOG
+def whole_request(*lines, path="/v1/classify?labels=cat,dog"):
+    return picture_head(b"Content-Length: %d" % len(DOG), *lines, path=path) + DOG
 
 
 # ---- The process ----
@@ -63,7 +63,7 @@ def bounded_memory(server, limit):
 def file_limit(count):
     """Lets this process, and a service that it starts, open so many files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard not in (resource.RLIM_INFINITY,) and hard < count:
+    if hard != resource.RLIM_INFINITY and hard < count:
         pytest.skip(f"only {hard} files may be open, {count} are needed")
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
     try:
@@ -139,9 +139,9 @@ def served_meanwhile(server, work):
     return results[0]
 
 
-def drip(connections, steps, pause_s):
-    """Sends to each connection its next byte of steps (bytes, over and over at the end's last one)
-    until all are closed by the other side. What each was answered."""
+def drip(connections, text, pause_s):
+    """Sends text to each connection byte by byte, and its last byte over and over, until the other
+    side has closed all of them. What each was answered."""
     answers = {connection: b"" for connection in connections}
     alive = set(connections)
     deadline = time.monotonic() + LIMIT_S
@@ -154,7 +154,7 @@ def drip(connections, steps, pause_s):
         assert time.monotonic() < deadline, f"{len(alive)} connections are still open"
         for connection in list(alive):
             with contextlib.suppress(OSError):
-                connection.send(steps[min(at, len(steps) - 1)].to_bytes(1, "big"))
+                connection.send(text[min(at, len(text) - 1) :][:1])
         at += 1
         pause_ends = time.monotonic() + pause_s
         while alive and (left := pause_ends - time.monotonic()) > 0:

@@ -105,7 +105,8 @@ def test_chunks_that_never_end(server, first, step):
     with bounded_memory(server, MEMORY_LIMIT):
         sent, status = served_meanwhile(server, send)
     assert sent < TWO_GB
-    assert status is None or 400 <= status < 500
+    # 408 would mean that it was tried until the time was over.
+    assert status is None or (400 <= status < 500 and status != 408)
     assert_alive(server)
 
 
