@@ -81,23 +81,20 @@ def test_whole_heads_byte_by_byte():
 # ---- Idle ----
 
 IDLE = 5000 // FEWER
-IDLE_S = 10 if SANITIZED else 3
+IDLE_S = 20 if SANITIZED else 8  # in which all of them must have been made
 
 
-@pytest.mark.parametrize("used", [False, True], ids=["never-used", "used-once"])
-def test_idle_connections(used):
+def test_idle_connections():
+    """Every other one was used once; the library touches all memory of such a one."""
     options = ["--max-connections", IDLE + 1000, "--connection-timeout-s", IDLE_S]
     with file_limit(IDLE + 1000 + SPARE_FILES), contextlib.ExitStack() as stack:
         server = stack.enter_context(serving(*options))
-        # The library touches all memory of a connection when it makes ready for the next request.
-        each = CONNECTION_BYTES if used else CONNECTION_BYTES // 4
-        with bounded_memory(server, IDLE * (each + MORE_BYTES)):
+        with bounded_memory(server, IDLE * (CONNECTION_BYTES // 2 + MORE_BYTES)):
             connections = connect_all(server, IDLE, stack)
-            if used:
-                for connection in connections:
-                    connection.sendall(head("GET", "/livez"))
-                for connection in connections:
-                    assert connection.recv(16).startswith(b"HTTP/1.1 200")
+            for connection in connections[::2]:
+                connection.sendall(head("GET", "/livez"))
+            for connection in connections[::2]:
+                assert connection.recv(16).startswith(b"HTTP/1.1 200")
             wait_for(lambda: open_files(server) > IDLE, "not all connections were taken")
             served = 0
             while open_files(server) > IDLE // 2:
