@@ -8,6 +8,7 @@ first changes every round. See README.md for what has to be built and installed 
 """
 
 import argparse
+import math
 import os
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ from http_load import LABELS, ROOT, SAMPLES, Server, describe, path_and_query
 MODELS = (ROOT / "engine/models/emoji-clip", ROOT / "build/bench/vit_b16")
 BATCH = 8  # the server's default
 WARM_UP_SHARE = 0.2  # of a turn of wrk
+LEAST_PICTURES = 160  # in a turn
 STAGES = ("decode", "image", "retrieve", "text")
 
 
@@ -42,9 +44,11 @@ class Engine:
             sys.exit(f"bench_batch ended with status {self.process.wait()}")
         return line.rstrip("\n")
 
-    def rate(self, seconds):
+    def turn(self, seconds):
+        """Pictures a second, and milliseconds of processor time a picture."""
         self.process.stdin.write(f"run {seconds}\n")
-        return float(self._read())
+        rate, cpu_ms = self._read().split()
+        return float(rate), float(cpu_ms)
 
     def __enter__(self):
         return self
@@ -62,31 +66,41 @@ def saturate(server, options, seconds):
     return load
 
 
-def compare(engine, server, options):
-    ratios = []
-    seconds = options.seconds
-    engine.rate(1)
-    saturate(server, options, 1)
-    for i in range(options.rounds):
-        if i % 2 == 0:
-            alone, load = engine.rate(seconds), saturate(server, options, seconds)
-        else:
-            load, alone = saturate(server, options, seconds), engine.rate(seconds)
-        rate = load.rate(WARM_UP_SHARE * seconds)
-        ratios.append(rate / alone)
-        print(
-            f"  round {i + 1:2d}  engine {alone:8.2f}  HTTP {rate:8.2f} pictures a second"
-            f"  ratio {ratios[-1]:.3f}   cores: {load.describe_cores()}"
-        )
-    print(
-        f"  ratio HTTP / engine: {statistics.median(ratios):.3f} median of the rounds"
-        f" ({min(ratios):.3f} to {max(ratios):.3f})"
-    )
-
-
-def one_at_a_time(server, options):
+def turn_seconds(server, options):
+    """How long a turn must be, judged by some requests one at a time; these come back, too."""
     load = server.load(options.picture, 1, max(5, options.seconds), path_and_query())
     answers = load.steady(1)
+    picture_s = statistics.median(a.ms for a in answers) / 1e3
+    return max(options.seconds, math.ceil(LEAST_PICTURES * picture_s)), answers
+
+
+def compare(engine, server, seconds, options):
+    ratios, shares = [], []
+    engine.turn(1)
+    saturate(server, options, seconds)
+    for i in range(options.rounds):
+        if i % 2 == 0:
+            (alone, cpu_ms), load = engine.turn(seconds), saturate(server, options, seconds)
+        else:
+            load, (alone, cpu_ms) = saturate(server, options, seconds), engine.turn(seconds)
+        rate = load.rate(WARM_UP_SHARE * seconds)
+        ratios.append(rate / alone)
+        own_ms = {name: 1e3 * s / len(load.answers) for name, s in load.cpu_s.items()}
+        shares.append(cpu_ms / (own_ms["workers"] + own_ms["loop"]))
+        print(
+            f"  round {i + 1:2d}  engine {alone:7.2f}, HTTP {rate:7.2f} pictures a second: ratio"
+            f" {ratios[-1]:.3f}   CPU ms a picture: engine {cpu_ms:.3f}, workers"
+            f" {own_ms['workers']:.3f}, loop {own_ms['loop']:.3f}, wrk {own_ms['wrk']:.3f}"
+            f"   others {load.cpu_s['others'] / seconds:.2f} cores"
+        )
+    for what, values in ("pictures a second", ratios), ("processor time", shares):
+        print(
+            f"  ratio HTTP / engine, {what}: {statistics.median(values):.3f} median of the rounds"
+            f" ({min(values):.3f} to {max(values):.3f})"
+        )
+
+
+def report_one_at_a_time(answers):
     overhead = [a.ms - sum(a.stages[stage] for stage in STAGES) for a in answers]
     queue = [a.stages["queue"] for a in answers]
     print(f"  one at a time, {len(answers)} requests")
@@ -101,8 +115,9 @@ def run(model, options):
         options.build, model, options.threads
     ) as server:
         print(f"engine     {engine.backend}")
-        one_at_a_time(server, options)
-        compare(engine, server, options)
+        seconds, answers = turn_seconds(server, options)
+        report_one_at_a_time(answers)
+        compare(engine, server, seconds, options)
 
 
 def arguments():

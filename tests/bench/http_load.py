@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from urllib.parse import quote
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,16 +37,19 @@ class Answer:
 
 
 class Load:
-    """What one run of wrk saw, and the cores it took: those of the server's loop, its workers, of
-    wrk, and of everything else on the machine."""
+    """What one run of wrk saw, and the processor time of the server's loop, its workers, of wrk,
+    and of everything else on the machine."""
 
-    def __init__(self, answers, output, cores):
+    def __init__(self, answers, output, seconds, cpu_s):
         self.answers = answers
         self.output = output
-        self.cores = cores
+        self.seconds = seconds
+        self.cpu_s = cpu_s
 
     def steady(self, warm_up_s):
         """The answers but for those at the beginning, when the line is filling."""
+        if not self.answers:
+            sys.exit(f"no answer in {self.seconds} s:\n{self.output}")
         begin_s = min(answer.sent_s for answer in self.answers) + warm_up_s
         return [answer for answer in self.answers if answer.received_s >= begin_s]
 
@@ -58,7 +62,7 @@ class Load:
         return statistics.linear_regression(times, range(len(times))).slope
 
     def describe_cores(self):
-        return ", ".join(f"{name} {share:.2f}" for name, share in self.cores.items())
+        return ", ".join(f"{name} {s / self.seconds:.2f}" for name, s in self.cpu_s.items())
 
 
 class Server:
@@ -106,9 +110,18 @@ class Server:
             )
             after = self._cpu_seconds()
             lines = log.read_text().splitlines()
-        cores = {name: (after[name] - before[name]) / seconds for name in before}
-        cores["others"] = cores.pop("all") - sum(v for k, v in cores.items() if k != "all")
-        return Load([Answer(line) for line in lines], done.stdout, cores)
+        self._settle()
+        used = {name: after[name] - before[name] for name in before}
+        used["others"] = max(0, 2 * used["all"] - sum(used.values()))
+        del used["all"]
+        return Load([Answer(line) for line in lines], done.stdout, seconds, used)
+
+    def _settle(self):
+        """Waits until the server has given up what wrk left behind."""
+        used = None
+        while used != (now := self._cpu_seconds()["workers"]):
+            used = now
+            time.sleep(0.7)
 
     def _cpu_seconds(self):
         """So far. The loop is the thread that the process began with."""

@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 
-from bench_http import BATCH, MODELS, WARM_UP_SHARE, saturate
+from bench_http import BATCH, MODELS, WARM_UP_SHARE, saturate, turn_seconds
 from compare_image import describe_commit, describe_machine
 from http_load import ROOT, SAMPLES, Server, describe, path_and_query
 
@@ -36,11 +36,9 @@ class Overload:
     def server_options(self):
         return ["--max-queue-rows", self.rows, "--max-connections", self.connections + 10]
 
-    def turn(self, server, options):
+    def turn(self, server, seconds, options):
         target = path_and_query(timeout_ms=options.timeout_ms)
-        return server.load(
-            options.picture, self.connections, options.seconds, target, self.pause_ms
-        )
+        return server.load(options.picture, self.connections, seconds, target, self.pause_ms)
 
 
 def report(answers, options):
@@ -61,12 +59,37 @@ def report(answers, options):
     print("  Retry-After: " + ", ".join(f"{s} s {n} times" for s, n in sorted(seconds.items())))
 
 
+def take_turns(calm, busy, overload, seconds, options):
+    """The answers of all turns of overload."""
+    warm_up_s = WARM_UP_SHARE * seconds
+    answers, ratios = [], []
+    overload.turn(busy, seconds, options)
+    for i in range(options.rounds):
+        capacity = saturate(calm, options, seconds).rate(warm_up_s)
+        load = overload.turn(busy, seconds, options)
+        steady = load.steady(warm_up_s)
+        answers += steady
+        ratios.append(load.rate(warm_up_s) / capacity)
+        offered = len(steady) / (seconds - warm_up_s)
+        print(
+            f"  round {i + 1:2d}  capacity {capacity:7.1f}, asked {offered:7.1f}"
+            f" ({offered / capacity:.1f} times), done {ratios[-1] * capacity:7.1f} a second,"
+            f" ratio {ratios[-1]:.3f}   cores: {load.describe_cores()}"
+        )
+        if "Socket errors" in load.output:
+            print("  " + load.output.split("Socket errors", 1)[1].split("\n", 1)[0])
+    print(
+        f"  ratio done / capacity: {statistics.median(ratios):.3f} median of the rounds"
+        f" ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+    return answers
+
+
 def run(model, options):
     print(f"\nmodel      {model.relative_to(ROOT) if model.is_relative_to(ROOT) else model}")
-    warm_up_s = WARM_UP_SHARE * options.seconds
     with Server(options.build, model, options.threads) as calm:
-        saturate(calm, options, 2)
-        capacity = saturate(calm, options, options.seconds).rate(warm_up_s)
+        seconds, _ = turn_seconds(calm, options)
+        capacity = saturate(calm, options, seconds).rate(WARM_UP_SHARE * seconds)
         overload = Overload(capacity, options)
         print(
             f"capacity   {capacity:.1f} a second; overload {overload.rate:.0f} a second,"
@@ -74,27 +97,7 @@ def run(model, options):
         )
         with Server(options.build, model, options.threads, *overload.server_options()) as busy:
             before_mib = busy.memory_mib()
-            answers, ratios = [], []
-            overload.turn(busy, options)
-            for i in range(options.rounds):
-                capacity = saturate(calm, options, options.seconds).rate(warm_up_s)
-                load = overload.turn(busy, options)
-                steady = load.steady(warm_up_s)
-                answers += steady
-                ratios.append(load.rate(warm_up_s) / capacity)
-                offered = len(steady) / (options.seconds - warm_up_s)
-                print(
-                    f"  round {i + 1:2d}  capacity {capacity:7.1f}, asked {offered:7.1f}"
-                    f" ({offered / capacity:.1f} times), done {ratios[-1] * capacity:7.1f}"
-                    f" a second, ratio {ratios[-1]:.3f}   cores: {load.describe_cores()}"
-                )
-                if "Socket errors" in load.output:
-                    print("  " + load.output.split("Socket errors", 1)[1].split("\n", 1)[0])
-            print(
-                f"  ratio done / capacity: {statistics.median(ratios):.3f} median of the rounds"
-                f" ({min(ratios):.3f} to {max(ratios):.3f})"
-            )
-            report(answers, options)
+            report(take_turns(calm, busy, overload, seconds, options), options)
             print(f"  most memory {before_mib:.0f} MiB before, {busy.memory_mib():.0f} MiB after")
 
 
