@@ -71,7 +71,7 @@ class Server:
             [
                 ROOT / build / "attriprompt",
                 *("serve", "--port", "0", "--model", model, "--log-level", "warn"),
-                *("--threads", str(threads)),
+                *("--threads", str(threads), "--request-timeout-ms", "120000"),
                 *map(str, options),
             ],
             stdout=subprocess.PIPE,
