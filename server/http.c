@@ -20,7 +20,7 @@
 enum {
     HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
     HTTP_LINGER_MS = 3000,              /* how long a client that was refused may go on sending */
-    HTTP_PROBE_MS = 500,                /* between two looks at clients that wait for an answer */
+    HTTP_PROBE_MS = 500,                /* between two looks at clients */
     HTTP_SCAN_MS = 1000                 /* and at the pool folder */
 };
 
@@ -414,6 +414,16 @@ static uint64_t http_deadline_of(const struct request *request)
     return UINT64_MAX;
 }
 
+/* While a body arrives. */
+static void http_refuse_and_hang_up(struct request *request, int status, const char *code,
+                                    const char *detail)
+{
+    http_refuse(request, status, code, detail);
+    request_send_past_library(request);
+    request->deadline_us = UINT64_MAX;
+    request_hang_up(request);
+}
+
 static void http_expire_request(struct request *request)
 {
     char detail[128];
@@ -422,31 +432,39 @@ static void http_expire_request(struct request *request)
         snprintf(detail, sizeof detail, "the request was not done in its %" PRIu64 " ms",
                  allowed_us / 1000);
         http_give_up(request, 504, "deadline_exceeded", detail);
-        return;
-    }
-    if (request->state == REQUEST_RECEIVING) {
+    } else if (request->state == REQUEST_RECEIVING) {
         snprintf(detail, sizeof detail, "the body did not arrive within %" PRIu64 " ms",
                  (request->deadline_us - request->started_us) / 1000);
-        http_refuse(request, 408, "body_too_slow", detail);
-        request_send_past_library(request);
+        http_refuse_and_hang_up(request, 408, "body_too_slow", detail);
+    } else {
+        request->deadline_us = UINT64_MAX;
+        request_hang_up(request);
     }
-    request->deadline_us = UINT64_MAX;
-    request_hang_up(request);
 }
 
-/* Work that nobody waits for any more is given up. */
+/* The library reads the first line of a chunk into memory of a fixed size. When that is full it
+ * neither fails nor waits, but tries for ever: what lies on the socket stays there. */
+static bool http_is_stuck(struct request *request)
+{
+    bool stalled = request->received_bytes == request->probed_bytes && request_has_unread(request);
+    bool stuck = stalled && request->stalled;
+    request->probed_bytes = request->received_bytes;
+    request->stalled = stalled;
+    return stuck;
+}
+
+/* Work that nobody waits for any more is given up, a body that gets nowhere refused. */
 static void http_probe(struct http *http, uint64_t now_us)
 {
     if (now_us < http->next_probe_us)
         return;
     http->next_probe_us = UINT64_MAX;
     for (struct request *request = http->requests; request; request = request->next) {
-        if (request->state != REQUEST_WORKING)
-            continue;
-        if (request_client_is_gone(request))
+        if (request->state == REQUEST_WORKING && request_client_is_gone(request))
             http_give_up(request, 499, "client_gone", "the client has closed the connection");
-        else
-            http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
+        else if (request->state == REQUEST_RECEIVING && http_is_stuck(request))
+            http_refuse_and_hang_up(request, 400, "chunk_head",
+                                    "the first line of a chunk is too long");
     }
 }
 
@@ -566,7 +584,7 @@ void http_run(struct http *http, uint64_t now_us)
     http_probe(http, now_us);
     http_scan(http, now_us);
     MHD_run(http->daemon);
-    if (http->jobs && http->next_probe_us == UINT64_MAX)
+    if (http->requests && http->next_probe_us == UINT64_MAX)
         http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
 }
 

@@ -253,6 +253,12 @@ bool request_client_is_gone(const struct request *request)
     return socket.fd >= 0 && poll(&socket, 1, 0) > 0 && (socket.revents & (POLLERR | POLLHUP));
 }
 
+bool request_has_unread(const struct request *request)
+{
+    struct pollfd socket = {.fd = request_socket(request), .events = POLLIN};
+    return socket.fd >= 0 && poll(&socket, 1, 0) > 0 && (socket.revents & POLLIN);
+}
+
 void request_hang_up(const struct request *request)
 {
     int fd = request_socket(request);

@@ -44,6 +44,8 @@ struct request {
     struct spool_file upload; /* the body, of a route that wants a file */
     size_t uploads;           /* 1 if it counts as one of http's */
     uint64_t received_bytes;
+    uint64_t probed_bytes; /* of received_bytes, at the last probe */
+    bool stalled;          /* then nothing had come of what lay on the socket */
     size_t buffered_bytes; /* this request's share of http's account */
 
     struct job *job; /* in REQUEST_WORKING */
@@ -65,6 +67,9 @@ void request_send_past_library(struct request *request);
 /* Whether the client has reset the connection, which the library does not look for while it is
  * suspended. One that has only stopped sending may still read. */
 bool request_client_is_gone(const struct request *request);
+
+/* Whether something lies on the socket that the library has not read. */
+bool request_has_unread(const struct request *request);
 
 /* Makes the library notice that this connection is over. */
 void request_hang_up(const struct request *request);

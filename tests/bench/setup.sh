@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the benchmarks need beyond the build: PyTorch makes the model, ONNX Runtime is the
-# peer. What is there already is left alone, so it may be run again at any time.
+# peer, wrk the HTTP client. What is there already is left alone, so it may be run again.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -10,6 +10,7 @@ onnxruntime='onnxruntime-node@1.30.0'
 missing=
 /usr/bin/python3 -c 'import torch' 2>/dev/null || missing="$missing python3-torch"
 command -v npm >/dev/null || missing="$missing npm"
+command -v wrk >/dev/null || missing="$missing wrk"
 if [ -n "$missing" ]; then
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
