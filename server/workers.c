@@ -1,5 +1,6 @@
 #include "server/workers.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -373,12 +374,30 @@ static struct workers_lane *workers_lane_of(struct workers *workers, const struc
     return job->kind->background ? &workers->background : &workers->pictures;
 }
 
+/* Under the lane's lock. Work that will be thrown away at its deadline takes the place of work that
+ * would be done. */
+static enum status workers_check_time(const struct workers *workers, const struct job *job,
+                                      uint64_t now_us, struct fail *why)
+{
+    uint64_t deadline_us = atomic_load(&job->deadline_us);
+    uint64_t backlog_us = batcher_backlog_us(&workers->pictures.batcher, workers->picture_threads);
+    if (job->kind->background || !backlog_us || now_us + backlog_us < deadline_us)
+        return STATUS_OK;
+    uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
+    return status_fail(why, STATUS_LIMIT,
+                       "the pictures that wait will take %" PRIu64
+                       " ms, and the request has %" PRIu64,
+                       backlog_us / 1000, left_us / 1000);
+}
+
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why)
 {
     struct workers_lane *lane = workers_lane_of(workers, job);
     pthread_mutex_lock(&lane->lock);
     uint64_t now_us = clock_now_us();
-    enum status status = batcher_push(&lane->batcher, job, now_us, why);
+    enum status status = workers_check_time(workers, job, now_us, why);
+    if (!status)
+        status = batcher_push(&lane->batcher, job, now_us, why);
     workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
     if (!status)

@@ -166,7 +166,7 @@ def test_default_of_a_wrong_type(server, name, bad):
 # ---- timeout_ms ----
 
 
-@pytest.mark.parametrize("bad", [0, -1, 1.5, 1.0, "5", True, None, [5], 120001, 10**18])
+@pytest.mark.parametrize("bad", [0, -1, 1.5, 1.0, "5", True, None, [5], 600001, 10**18])
 def test_bad_time_limits(server, name, bad):
     assert_problem(put(server, name, THREE, timeout_ms=bad), *INVALID, '"timeout_ms"')
     made(put(server, name, THREE, timeout_ms=120000))
@@ -178,7 +178,7 @@ def test_bad_time_limits(server, name, bad):
 
 
 def test_time_limits_follow_the_option():
-    with serving("--request-timeout-ms", 1000, "--max-request-timeout-ms", 5000) as server:
+    with serving("--change-timeout-ms", 5000) as server:
         assert_problem(put(server, "a", THREE, timeout_ms=5001), *INVALID, "1 to 5000")
         made(put(server, "a", THREE, timeout_ms=5000))
         ok(patch(server, "a", add=["horse"], timeout_ms=5000))

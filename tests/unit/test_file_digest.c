@@ -117,10 +117,11 @@ static void test_what_is_no_file(void **state)
     struct fail why;
     char sum[FILE_DIGEST_BYTES];
     unit_assert_fails(file_digest_read(file, -1, sum, &why), STATUS_NOT_FOUND, why, file);
-    unit_assert_fails(file_digest_read(folder, -1, sum, &why), STATUS_IO, why, "regular file");
+    unit_assert_fails(file_digest_read(folder, -1, sum, &why), STATUS_INVALID, why, "regular file");
     assert_int_equal(mkfifo(file, 0600), 0); /* which nobody ever writes to */
-    unit_assert_fails(file_digest_read(file, -1, sum, &why), STATUS_IO, why, "regular file");
-    unit_assert_fails(file_digest_read("/dev/zero", -1, sum, &why), STATUS_IO, why, "/dev/zero");
+    unit_assert_fails(file_digest_read(file, -1, sum, &why), STATUS_INVALID, why, "regular file");
+    unit_assert_fails(file_digest_read("/dev/zero", -1, sum, &why), STATUS_INVALID, why,
+                      "/dev/zero");
     assert_int_equal(file_digest_read("", -1, sum, NULL), STATUS_NOT_FOUND);
 }
 
