@@ -36,8 +36,8 @@ enum status workers_create(struct engine *engine, struct completions *completion
 /* Ends the threads as soon as each has finished what it is doing. No job may be left. */
 void workers_destroy(struct workers *workers);
 
-/* Hands a new job over. STATUS_LIMIT when its queue is full, or so long that the job's deadline would
- * be over: the job stays the caller's. Loop thread. */
+/* Hands a new job over. STATUS_LIMIT when its queue is full, or so long that the job would hardly
+ * be done by its deadline: the job stays the caller's. Loop thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
 /* What to tell a client whose job was refused: how many seconds the work that waits will take, from

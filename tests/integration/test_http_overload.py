@@ -192,3 +192,24 @@ def test_end_while_work_is_suspended():
             assert len(reply.body) == int(reply.headers["content-length"])
             assert read_reply(stream) is None
     assert server.wait() == 0
+
+
+def test_what_cannot_be_done_in_its_time_is_refused_at_once():
+    """And not begun, to be thrown away at its deadline."""
+    with serving("--threads", 1, "--label-cache-bytes", 0) as server:
+
+        def slow(i):
+            return server.post_form(("image", DOG), ("labels", ",".join(slow_labels(i, 400))))
+
+        for i in range(3):  # from which it learns what a picture takes
+            assert slow(i).status == 200
+        waiting = threading.Thread(target=at_once, args=(12, lambda i: slow(10 + i)))
+        waiting.start()
+        refused = None
+        while waiting.is_alive() and refused is None:
+            reply = server.post_raw(DOG, labels="a,b", timeout_ms=20)
+            assert reply.status in (200, 429, 504), reply.body
+            refused = reply if reply.status == 429 else None
+        waiting.join()
+        assert_problem(refused, 429, "queue_full", "the request has")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
