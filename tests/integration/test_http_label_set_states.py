@@ -291,33 +291,34 @@ def test_a_connection_goes_on_after_304(server, name):
 # ---- While a set is compiled ----
 
 
-def test_classifications_do_not_wait_for_a_set(server, name):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_classifications_do_not_wait_for_a_set(name, threads):
     """Those of the old version, of inline labels and of the model's own all go on."""
-    made(put(server, name, THREE))
-    done = threading.Event()
-    many = slow_labels(4, 3000)
+    with serving("--threads", threads) as server:
+        made(put(server, name, THREE))
+        done = threading.Event()
 
-    def work(i):
-        if not i:
-            try:
-                return put(server, name, many)
-            finally:
-                done.set()
-        requests = [{"label_set": name}, {"labels": THREE}, {}]
-        return [
-            (by_query(server, (DOG, CAT)[k % 2], **requests[i - 1]), done.is_set())
-            for k in itertools.takewhile(lambda k: k < 3 or not done.is_set(), itertools.count())
-        ]
+        def work(i):
+            if not i:
+                try:
+                    return put(server, name, slow_labels(4, 3000))
+                finally:
+                    done.set()
+            options = [{"label_set": name}, {"labels": THREE}, {}][i - 1]
+            replies = []
+            while not done.is_set():
+                reply = by_query(server, (DOG, CAT)[i % 2], **options)
+                assert reply.status == 200, reply.body
+                replies.append((reply, done.is_set()))
+            return replies
 
-    changed, *others = at_once(4, work)
-    version = ok(changed)["version"]
-    assert changed.json()["count"] == 3000
-    for replies in others:
-        for reply, _ in replies:
-            assert reply.status == 200, reply.body
-        assert sum(not late for _, late in replies) >= 3
-    assert {used(reply)[1] for reply, _ in others[0]} <= {version - 1, version}
-    assert used(by_query(server, DOG, label_set=name)) == (name, version)
+        changed, *others = at_once(4, work)
+        version = ok(changed)["version"]
+        assert changed.json()["count"] == 3000
+        for replies in others:
+            assert sum(not late for _, late in replies) >= 3
+        assert {used(reply)[1] for reply, _ in others[0]} <= {version - 1, version}
+        assert used(by_query(server, DOG, label_set=name)) == (name, version)
 
 
 def test_sets_are_compiled_while_others_are(server, name):

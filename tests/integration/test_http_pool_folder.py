@@ -102,11 +102,10 @@ def test_files_that_are_there_at_the_start(tmp_path, pools):
 
 
 def test_a_file_that_comes_changes_and_goes(server, folder, pools, name):
-    place(folder, name, pools[0].data)
-    document = wait_for(server, name, 1)
-    assert (document["origin"], document["sha256"]) == ("folder", pools[0].sha256)
+    ok(put_pool(server, name, pools[0]), 201)
     place(folder, name, pools[1].data)
     document = wait_for(server, name, 2)
+    assert document["origin"] == "folder"
     assert versions(document) == {1: pools[0].sha256, 2: pools[1].sha256}
     logits = classify(server, labels=",".join(LABELS), pool=name)[1]
     assert logits == pytest.approx(pools[1].logits(), abs=1e-3)

@@ -469,6 +469,7 @@ def test_the_version_is_that_of_the_program(server, description):
 def test_an_answer_while_stopping_is_as_described(description):
     server = Server("--drain-delay-ms", 3000)
     call = Caller(server, description)
+    call("GET", "/readyz", 200)  # it takes signals from then on
     server.signal()
     while server.get("/readyz").status == 200:
         time.sleep(0.01)
