@@ -17,7 +17,8 @@ enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 5 };
 
 /* A queue and what its threads share. */
 struct workers_lane {
-    pthread_mutex_t lock; /* of the batcher; never held while computing */
+    pthread_mutex_t lock;   /* of the batcher; never held while computing */
+    pthread_cond_t changed; /* of the background lane, whose threads do not help the team */
     struct batcher batcher;
     /* What the batcher said last. Read without the lock by workers_must_look, which the team calls
      * under a lock of its own. */
@@ -56,8 +57,15 @@ struct workers {
 static void workers_lane_init(struct workers_lane *lane, const struct batcher_limits *limits)
 {
     pthread_mutex_init(&lane->lock, NULL);
+    pthread_cond_init(&lane->changed, NULL);
     batcher_init(&lane->batcher, limits);
     atomic_store(&lane->wake_us, UINT64_MAX);
+}
+
+static void workers_lane_finish(struct workers_lane *lane)
+{
+    pthread_cond_destroy(&lane->changed);
+    pthread_mutex_destroy(&lane->lock);
 }
 
 /* Under the lane's lock, after every change of its batcher. True: workers that sleep must be told,
@@ -79,6 +87,30 @@ static bool workers_must_look(void *argument)
     const struct workers_lane *lane = worker->lane;
     return atomic_load(&lane->work) || atomic_load(&lane->wake_us) != worker->wake_us ||
            atomic_load(&worker->workers->stopping);
+}
+
+static void workers_wake(struct workers *workers, struct workers_lane *lane)
+{
+    if (lane == &workers->pictures)
+        engine_team_notify(workers->engine);
+    else
+        pthread_cond_broadcast(&lane->changed);
+}
+
+/* A thread of less weight that took a part of a pass would hold up the whole, so those of the
+ * background sleep by themselves. */
+static void workers_sleep(struct worker *worker)
+{
+    struct workers *workers = worker->workers;
+    struct workers_lane *lane = worker->lane;
+    if (lane == &workers->pictures) {
+        engine_team_serve(workers->engine, workers_must_look, worker, worker->wake_us);
+        return;
+    }
+    pthread_mutex_lock(&lane->lock);
+    while (!workers_must_look(worker))
+        pthread_cond_wait(&lane->changed, &lane->lock);
+    pthread_mutex_unlock(&lane->lock);
 }
 
 /* ---- What a worker does ---- */
@@ -127,7 +159,7 @@ static void workers_prepare(struct worker *worker, struct job *job)
     batcher_push_ready(&lane->batcher, job, now_us);
     workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
-    engine_team_notify(workers->engine);
+    workers_wake(workers, lane);
 }
 
 /* One job, straight from its own memory; in passes if it has more rows than one holds. */
@@ -190,7 +222,7 @@ static void workers_hand_on(struct workers *workers, struct job *jobs)
     }
     workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
-    engine_team_notify(workers->engine);
+    workers_wake(workers, lane);
 }
 
 static void workers_answer(struct worker *worker, struct job *job)
@@ -262,11 +294,11 @@ static void *workers_main(void *argument)
         worker->wake_us = atomic_load(&lane->wake_us);
         pthread_mutex_unlock(&lane->lock);
         if (earlier)
-            engine_team_notify(workers->engine);
+            workers_wake(workers, lane);
         if (action != BATCHER_IDLE)
             workers_do(worker, action, jobs, rows);
         else
-            engine_team_serve(workers->engine, workers_must_look, worker, worker->wake_us);
+            workers_sleep(worker);
     }
     return NULL;
 }
@@ -353,8 +385,11 @@ void workers_destroy(struct workers *workers)
 {
     if (!workers)
         return;
+    pthread_mutex_lock(&workers->background.lock);
     atomic_store(&workers->stopping, true);
-    engine_team_notify(workers->engine);
+    pthread_mutex_unlock(&workers->background.lock);
+    workers_wake(workers, &workers->pictures);
+    workers_wake(workers, &workers->background);
     for (size_t i = 0; i < workers->count; i++)
         if (workers->workers[i].started)
             pthread_join(workers->workers[i].thread, NULL);
@@ -364,8 +399,8 @@ void workers_destroy(struct workers *workers)
         free(workers->workers[i].features);
         free(workers->workers[i].compositions);
     }
-    pthread_mutex_destroy(&workers->pictures.lock);
-    pthread_mutex_destroy(&workers->background.lock);
+    workers_lane_finish(&workers->pictures);
+    workers_lane_finish(&workers->background);
     free(workers);
 }
 
@@ -402,7 +437,7 @@ enum status workers_submit(struct workers *workers, struct job *job, struct fail
     workers_note_change(lane, now_us);
     pthread_mutex_unlock(&lane->lock);
     if (!status)
-        engine_team_notify(workers->engine);
+        workers_wake(workers, lane);
     else if (job->kind->background)
         status_fail(why, STATUS_LIMIT, "%zu changes of label sets and pools wait already",
                     workers->max_background_jobs);
@@ -418,7 +453,7 @@ bool workers_cancel(struct workers *workers, struct job *job)
     bool earlier = workers_note_change(lane, clock_now_us());
     pthread_mutex_unlock(&lane->lock);
     if (earlier)
-        engine_team_notify(workers->engine);
+        workers_wake(workers, lane);
     return removed;
 }
 
