@@ -184,7 +184,7 @@ static enum status registry_check_names(const struct registry *registry,
 enum status registry_restore(struct registry *registry, struct snapshot *snapshot, uint64_t version,
                              bool is_current, struct fail *why)
 {
-    pthread_mutex_lock(&registry->change);
+    /* Not `change`: the store is in use around this, and changes take that the other way round. */
     pthread_mutex_lock(&registry->lock);
     struct registry_entry *entry = registry_look_up(registry, snapshot->name);
     size_t count = entry ? entry->count : 0;
@@ -205,7 +205,6 @@ enum status registry_restore(struct registry *registry, struct snapshot *snapsho
         free(versions);
     }
     pthread_mutex_unlock(&registry->lock);
-    pthread_mutex_unlock(&registry->change);
     return status;
 }
 
