@@ -99,8 +99,10 @@ enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_
     const struct batcher_limits *limits = &batcher->limits;
     size_t bytes = batcher_bytes(&batcher->waiting) + batcher_bytes(&batcher->ready);
     bool alone = batcher_is_empty(&batcher->waiting) && batcher_is_empty(&batcher->ready);
-    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) >= limits->max_rows)
-        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures)", limits->max_rows);
+    size_t max_rows = job->low_priority ? (limits->max_rows + 1) / 2 : limits->max_rows;
+    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) >= max_rows)
+        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", max_rows,
+                           job->low_priority ? " for low priority" : "");
     if (!alone && (bytes > limits->max_bytes || job->buffered_bytes > limits->max_bytes - bytes))
         return status_fail(why, STATUS_LIMIT, "the queue is full (%zu bytes of bodies)",
                            limits->max_bytes);

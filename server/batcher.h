@@ -28,8 +28,9 @@
  * goes before the normal ones, at most every second turn, so that neither class can keep the other
  * waiting for ever. A batch may mix both.
  *
- * Bounds. A new job is refused when max_rows rows wait or are ready, or when its body and theirs
- * would be more than max_bytes; but one that finds none of them there is always let in.
+ * Bounds. A new job is refused when max_rows rows wait or are ready (half of that for one of low
+ * priority, so that these leave room for others), or when its body and theirs would be more than
+ * max_bytes; but one that finds none of them there is always let in.
  *
  * Holds the jobs that are waiting, ready or to be answered, see job.h. While it holds a job, rows,
  * buffered_bytes and low_priority of the job must not change. The caller serialises the calls.

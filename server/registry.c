@@ -22,8 +22,8 @@ struct registry {
      * so that either is enough to read it. */
     pthread_mutex_t change;
     pthread_mutex_t lock;           /* never held across work */
-    struct registry_entry *entries; /* [count], by name; room for max_names */
-    size_t count, bytes;
+    struct registry_entry *entries; /* [count], by name; room for capacity */
+    size_t count, capacity, bytes;
     uint64_t floor; /* see store_get_floor */
     char default_name[SNAPSHOT_MAX_NAME + 1];
 };
@@ -90,6 +90,23 @@ static void registry_set_versions(struct registry_entry *entry, struct snapshot 
     *entry = (struct registry_entry){.versions = versions, .count = count, .current = current};
 }
 
+/* For one more name than there may be: what was let in once comes back, whatever the limits are
+ * now.
+ */
+static bool registry_make_room(struct registry *registry)
+{
+    if (registry->count < registry->capacity)
+        return true;
+    size_t capacity = registry->capacity * 2;
+    struct registry_entry *entries =
+        mem_resize(registry->entries, capacity, sizeof *registry->entries);
+    if (!entries)
+        return false;
+    registry->entries = entries;
+    registry->capacity = capacity;
+    return true;
+}
+
 static struct registry_entry *registry_insert(struct registry *registry, const char *name)
 {
     size_t place = registry_place(registry, name);
@@ -149,6 +166,7 @@ enum status registry_create(const struct registry_options *options, struct regis
     pthread_mutex_init(&registry->lock, NULL);
     registry->options = *options;
     registry->entries = entries;
+    registry->capacity = options->max_names + 1;
     enum status status = registry_read_store(registry, why);
     if (status)
         registry_destroy(registry);
@@ -175,7 +193,7 @@ void registry_destroy(struct registry *registry)
 static enum status registry_check_names(const struct registry *registry,
                                         const struct registry_entry *entry, struct fail *why)
 {
-    if (!entry && registry->count == registry->options.max_names)
+    if (!entry && registry->count >= registry->options.max_names)
         return status_fail(why, STATUS_LIMIT, "there are %zu %ss already, the most there may be",
                            registry->count, registry->options.noun);
     return STATUS_OK;
@@ -198,8 +216,8 @@ enum status registry_restore(struct registry *registry, struct snapshot *snapsho
     struct registry_entry *entry = registry_look_up(registry, snapshot->name);
     size_t count = entry ? entry->count : 0;
     struct snapshot **versions = mem_zeroed(count + 1, sizeof(struct snapshot *));
-    enum status status = registry_check_names(registry, entry, why);
-    if (!status && !versions)
+    enum status status = STATUS_OK;
+    if (!versions || (!entry && !registry_make_room(registry)))
         status = status_fail(why, STATUS_NO_MEMORY, "no memory for a %s", registry->options.noun);
     if (!status) {
         if (!entry)

@@ -44,7 +44,8 @@ enum status registry_create(const struct registry_options *options, struct regis
 void registry_destroy(struct registry *registry); /* NULL is allowed */
 
 /* Puts back what the store has: versions of a name in ascending order, the one that the name stands
- * for marked. Before anything else uses the registry. The reference stays the caller's. */
+ * for marked, also more than there may be. Before anything else uses the registry. The reference
+ * stays the caller's. */
 enum status registry_restore(struct registry *registry, struct snapshot *snapshot, uint64_t version,
                              bool is_current, struct fail *why);
 

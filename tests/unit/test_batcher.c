@@ -374,6 +374,23 @@ static void test_no_stream_of_normal_jobs_holds_a_low_one_back(void **state)
     assert_next(&batcher, 7, BATCHER_PREPARE, &after);
 }
 
+static void test_low_jobs_leave_half_of_the_queue(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct batcher batcher;
+    struct job low[] = {{.low_priority = true}, {.low_priority = true}, {.low_priority = true}};
+    struct job normal[] = {{.rows = 0}, {.rows = 0}};
+    init(&batcher, 3, 8);
+    assert_int_equal(batcher_push(&batcher, &low[0], 0, &why), STATUS_OK);
+    assert_int_equal(batcher_push(&batcher, &low[1], 0, &why), STATUS_OK);
+    unit_assert_fails(batcher_push(&batcher, &low[2], 0, &why), STATUS_LIMIT, why,
+                      "2 pictures for low priority");
+    assert_int_equal(batcher_push(&batcher, &normal[0], 0, &why), STATUS_OK);
+    unit_assert_fails(batcher_push(&batcher, &normal[1], 0, &why), STATUS_LIMIT, why,
+                      "3 pictures)");
+}
+
 static void test_takes_low_jobs_back(void **state)
 {
     (void)state;
@@ -413,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_normal_jobs_go_before_low_ones),
         cmocka_unit_test(test_low_jobs_out_of_patience_take_turns_with_normal_ones),
         cmocka_unit_test(test_no_stream_of_normal_jobs_holds_a_low_one_back),
+        cmocka_unit_test(test_low_jobs_leave_half_of_the_queue),
         cmocka_unit_test(test_takes_low_jobs_back),
     };
     return cmocka_run_group_tests_name("batcher", tests, NULL, NULL);

@@ -285,7 +285,8 @@ static void push(struct schedule *s)
     size_t rows = rows_in(s, WAITING) + rows_in(s, READY);
     size_t bytes = bytes_in(s, WAITING) + bytes_in(s, READY) + slot->job.buffered_bytes;
     enum status status = batcher_push(&s->batcher, &slot->job, s->now_us, &why);
-    if (rows >= limits->max_rows) {
+    size_t max_rows = slot->job.low_priority ? (limits->max_rows + 1) / 2 : limits->max_rows;
+    if (rows >= max_rows) {
         unit_assert_fails(status, STATUS_LIMIT, why, "pictures");
     } else if (rows && bytes > limits->max_bytes) {
         unit_assert_fails(status, STATUS_LIMIT, why, "bytes of bodies");
