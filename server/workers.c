@@ -415,9 +415,11 @@ static struct workers_lane *workers_lane_of(struct workers *workers, const struc
 static enum status workers_check_time(const struct workers *workers, const struct job *job,
                                       uint64_t now_us, struct fail *why)
 {
+    if (job->kind->background)
+        return STATUS_OK;
     uint64_t deadline_us = atomic_load(&job->deadline_us);
     uint64_t backlog_us = batcher_backlog_us(&workers->pictures.batcher, workers->picture_threads);
-    if (job->kind->background || !backlog_us || now_us + backlog_us * 3 / 2 < deadline_us)
+    if (!backlog_us || now_us + backlog_us * 3 / 2 < deadline_us)
         return STATUS_OK;
     uint64_t left_us = deadline_us > now_us ? deadline_us - now_us : 0;
     return status_fail(why, STATUS_LIMIT,
