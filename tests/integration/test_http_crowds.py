@@ -54,7 +54,8 @@ SLOW = 200 // (2 if SANITIZED else 1)
         pytest.param(b"GET /livez HTTP/1.1\r\nHost: test\r\nX-Slow: x", {None}, id="head"),
         pytest.param(b"G", {400, None}, id="method"),
         pytest.param(picture_head(b"Content-Length: 90000") + b"x", {408}, id="body"),
-        pytest.param(picture_head(b"Transfer-Encoding: chunked") + b"1;x", {408}, id="chunk"),
+        # 400 if, on a slow machine, there is a byte to read whenever the server looks
+        pytest.param(picture_head(b"Transfer-Encoding: chunked") + b"1;x", {400, 408}, id="chunk"),
     ],
 )
 def test_bytes_one_by_one(text, statuses):
