@@ -331,13 +331,15 @@ def test_other_weights(state, pools, tmp_path):
 
 
 def test_less_room_than_before(copied, pools):
-    """What is stored comes back whatever memory it takes; more is refused."""
-    assert_untouched("main, version 1", copied, "--max-pools", 1)
-    assert_untouched("food, version 2", copied, "--max-label-sets", 1)
-    limits = ["--label-set-bytes", 100, "--pool-bytes", 100]
-    with serving("--state-dir", copied, *limits) as server:
+    """What is stored comes back whatever the limits are now; more is refused."""
+    with serving("--state-dir", copied, "--max-pools", 1, "--max-label-sets", 1) as server:
         seen = observe(server)
         assert len(seen) == 4
+        assert_problem(put_pool(server, "one-more", pools[0]), 422, "over_limit", "pools already")
+        assert_problem(put_set(server, "one-more", ["cat"]), 422, "over_limit", "sets already")
+    limits = ["--label-set-bytes", 100, "--pool-bytes", 100]
+    with serving("--state-dir", copied, *limits) as server:
+        assert observe(server) == seen
         assert_problem(put_pool(server, "groups", pools[0]), 422, "over_limit", "100")
         assert_problem(put_set(server, "food", ["cat"]), 422, "over_limit", "100")
         assert observe(server) == seen
