@@ -1,4 +1,4 @@
-/* The inside of struct http, for http.c and request.c only. Loop thread. */
+/* The inside of struct http, for http.c, http_receive.c and request.c only. Loop thread. */
 #ifndef SERVER_HTTP_INTERNAL_H
 #define SERVER_HTTP_INTERNAL_H
 
