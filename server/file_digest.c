@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,22 +9,8 @@
 
 enum { FILE_DIGEST_PIECE = 64 * 1024 };
 
-static bool file_digest_write(int fd, const uint8_t *bytes, size_t size)
-{
-    while (size) {
-        ssize_t written = write(fd, bytes, size);
-        if (written < 0 && errno != EINTR)
-            return false;
-        if (written > 0) {
-            bytes += written;
-            size -= (size_t)written;
-        }
-    }
-    return true;
-}
-
-static enum status file_digest_feed(const char *path, int fd, int copy_fd, struct digest *digest,
-                                    struct fail *why)
+static enum status file_digest_feed(const char *path, int fd, struct spool_file *copy,
+                                    struct digest *digest, struct fail *why)
 {
     uint8_t piece[FILE_DIGEST_PIECE];
     for (;;) {
@@ -37,12 +22,13 @@ static enum status file_digest_feed(const char *path, int fd, int copy_fd, struc
         if (size < 0)
             return status_fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
         digest_append(digest, piece, (size_t)size);
-        if (copy_fd >= 0 && !file_digest_write(copy_fd, piece, (size_t)size))
-            return status_fail(why, STATUS_IO, "cannot copy %s: %s", path, strerror(errno));
+        enum status status = copy ? spool_file_append(copy, piece, (size_t)size, why) : STATUS_OK;
+        if (status)
+            return status_context(why, status, "cannot copy %s", path);
     }
 }
 
-enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST_BYTES],
+enum status file_digest_read(const char *path, struct spool_file *copy, char out[FILE_DIGEST_BYTES],
                              struct fail *why)
 {
     struct stat status_of;
@@ -54,7 +40,7 @@ enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST
     digest_init(&digest);
     enum status status = fstat(fd, &status_of) || !S_ISREG(status_of.st_mode)
                              ? status_fail(why, STATUS_INVALID, "%s: not a regular file", path)
-                             : file_digest_feed(path, fd, copy_fd, &digest, why);
+                             : file_digest_feed(path, fd, copy, &digest, why);
     close(fd);
     if (status)
         return status;

@@ -4,12 +4,13 @@
 
 #include "engine/base/digest.h"
 #include "engine/base/status.h"
+#include "server/spool_file.h"
 
 enum { FILE_DIGEST_BYTES = DIGEST_TEXT_BYTES };
 
-/* Also writes what it reads to copy_fd, unless that is -1. STATUS_NOT_FOUND, STATUS_IO,
+/* Also appends what it reads to copy, unless that is NULL. STATUS_NOT_FOUND, STATUS_IO,
  * STATUS_INVALID for what is not a regular file. */
-enum status file_digest_read(const char *path, int copy_fd, char out[FILE_DIGEST_BYTES],
+enum status file_digest_read(const char *path, struct spool_file *copy, char out[FILE_DIGEST_BYTES],
                              struct fail *why);
 
 #endif

@@ -18,9 +18,9 @@ static enum status pool_files_make_folder(char out[SPOOL_FILE_MAX_PATH], const c
                                           const char *name, struct fail *why)
 {
     struct stat found;
-    int length = snprintf(out, SPOOL_FILE_MAX_PATH, "%s/%s", state_dir, name);
-    if (length >= SPOOL_FILE_MAX_PATH)
-        return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", state_dir);
+    enum status status = spool_file_write_path(state_dir, name, "", out, why);
+    if (status)
+        return status;
     if (mkdir(out, 0700) && errno != EEXIST)
         return status_fail(why, STATUS_IO, "cannot make %s: %s", out, strerror(errno));
     if (stat(out, &found) || !S_ISDIR(found.st_mode))
@@ -73,10 +73,7 @@ enum status pool_files_open(struct pool_files *files, const char *state_dir, str
 enum status pool_files_write_path(const struct pool_files *files, const char *digest,
                                   char out[SPOOL_FILE_MAX_PATH], struct fail *why)
 {
-    int length = snprintf(out, SPOOL_FILE_MAX_PATH, "%s/%s" POOL_FILES_ENDING, files->dir, digest);
-    if (length >= SPOOL_FILE_MAX_PATH)
-        return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", files->dir);
-    return STATUS_OK;
+    return spool_file_write_path(files->dir, digest, POOL_FILES_ENDING, out, why);
 }
 
 enum status pool_files_keep(void *argument, struct snapshot *snapshot, struct fail *why)

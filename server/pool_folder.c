@@ -73,10 +73,7 @@ void pool_folder_destroy(struct pool_folder *folder)
 enum status pool_folder_write_path(const struct pool_folder *folder, const char *name,
                                    char out[SPOOL_FILE_MAX_PATH], struct fail *why)
 {
-    int length = snprintf(out, SPOOL_FILE_MAX_PATH, "%s/%s" POOL_FOLDER_ENDING, folder->path, name);
-    if (length >= SPOOL_FILE_MAX_PATH)
-        return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", folder->path);
-    return STATUS_OK;
+    return spool_file_write_path(folder->path, name, POOL_FOLDER_ENDING, out, why);
 }
 
 /* ---- One file ---- */

@@ -72,7 +72,7 @@ enum status served_pool_read_file(const struct service *service, const char *nam
     if (service->store)
         status = spool_file_open(&spool, service->spool_dir, why);
     if (!status)
-        status = file_digest_read(path, spool.fd, out->digest, why);
+        status = file_digest_read(path, service->store ? &spool : NULL, out->digest, why);
     if (status) {
         spool_file_finish(&spool);
         return served_pool_explain(name, path, why);
@@ -87,7 +87,7 @@ enum status served_pool_receive_file(struct spool_file *spool, struct served_poo
                                      struct fail *why)
 {
     spool_file_close(spool);
-    enum status status = file_digest_read(spool->path, -1, out->digest, why);
+    enum status status = file_digest_read(spool->path, NULL, out->digest, why);
     if (status) {
         spool_file_finish(spool);
         return status;

@@ -127,7 +127,7 @@ static enum status service_restore_pool(const struct service *service,
     if (!status)
         status = pool_files_write_path(service->pool_files, digest, file.path, why);
     if (!status)
-        status = file_digest_read(file.path, -1, file.digest, why);
+        status = file_digest_read(file.path, NULL, file.digest, why);
     if (!status && strcmp(digest, file.digest) != 0)
         status = status_fail(why, STATUS_FORMAT, "%s is not the file that was stored", file.path);
     if (!status)

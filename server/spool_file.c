@@ -12,12 +12,21 @@ static enum status spool_file_fail(const char *what, const char *path, struct fa
     return status_fail(why, STATUS_IO, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
+enum status spool_file_write_path(const char *dir, const char *name, const char *ending,
+                                  char out[SPOOL_FILE_MAX_PATH], struct fail *why)
+{
+    int length = snprintf(out, SPOOL_FILE_MAX_PATH, "%s/%s%s", dir, name, ending);
+    if (length >= SPOOL_FILE_MAX_PATH)
+        return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", dir);
+    return STATUS_OK;
+}
+
 enum status spool_file_open(struct spool_file *file, const char *dir, struct fail *why)
 {
     char path[SPOOL_FILE_MAX_PATH];
-    int length = snprintf(path, sizeof path, "%s/attriprompt-XXXXXX", dir);
-    if ((size_t)length >= sizeof path)
-        return status_fail(why, STATUS_LIMIT, "the path %.200s... is too long", dir);
+    enum status status = spool_file_write_path(dir, "attriprompt-XXXXXX", "", path, why);
+    if (status)
+        return status;
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return spool_file_fail("make a file in", dir, why);

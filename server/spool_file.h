@@ -24,6 +24,10 @@ enum status spool_file_append(struct spool_file *file, const void *bytes, size_t
 void spool_file_close(struct spool_file *file);
 /* To a path in the same file system, for good: it is on the disk when this returns. */
 enum status spool_file_move(struct spool_file *file, const char *path, struct fail *why);
+/* dir/name and the ending; STATUS_LIMIT if that is too long. */
+enum status spool_file_write_path(const char *dir, const char *name, const char *ending,
+                                  char out[SPOOL_FILE_MAX_PATH], struct fail *why);
+
 /* A new name is on the disk when its folder is: syncs the folder that path lies in. */
 enum status spool_file_sync_folder(const char *path, struct fail *why);
 /* Removes it if it was not moved. A zeroed struct with fd -1 is allowed. */

@@ -3,13 +3,15 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "engine/base/buf.h"
 #include "server/job.h"
 #include "server/registry.h"
 #include "server/request.h"
 
 enum { JSON_ANSWER_MAX_BYTES = 1 << 28 };
 
-enum status json_answer_write(json_t *value, struct buf *out, struct fail *why)
+/* With a line break; releases the value, of which NULL fails. */
+static enum status json_answer_write(json_t *value, struct buf *out, struct fail *why)
 {
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(value);

@@ -2,16 +2,11 @@
 #ifndef API_REST_JSON_ANSWER_H
 #define API_REST_JSON_ANSWER_H
 
-#include "engine/base/buf.h"
-
 struct job;
 struct json_t;
 struct registry;
 struct request;
 struct snapshot;
-
-/* Writes value (NULL fails) with a line break and releases it. *out: of buf_init. */
-enum status json_answer_write(struct json_t *value, struct buf *out, struct fail *why);
 
 /* Answers with value (NULL is answered 500) and the ETag of the snapshot; both NULL for none. On
  * the loop thread: */

@@ -132,17 +132,23 @@ def arguments():
     return parser.parse_args()
 
 
-def main():
+def run_models(options, load, run):
+    """run(model, options) for each, after what is common to all."""
     sys.stdout.reconfigure(line_buffering=True)
-    options = arguments()
     models = [ROOT / model for model in options.model or MODELS]
     print(f"machine    {describe_machine()}")
     print(f"commit     {describe_commit()}")
-    print(f"load       {options.threads} threads, {options.connections} connections of wrk")
+    print(f"load       {load}")
     for model in models:
         if not (model / "model.safetensors").exists():
             sys.exit(f"{model} is missing: run tests/bench/setup.sh")
         run(model, options)
+
+
+def main():
+    options = arguments()
+    load = f"{options.threads} threads, {options.connections} connections of wrk"
+    run_models(options, load, run)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ import argparse
 import collections
 import os
 import statistics
-import sys
 
-from bench_http import BATCH, MODELS, WARM_UP_SHARE, saturate, turn_seconds
-from compare_image import describe_commit, describe_machine
+from bench_http import BATCH, WARM_UP_SHARE, run_models, saturate, turn_seconds
 from http_load import ROOT, SAMPLES, Server, describe, path_and_query
 
 FREE_CONNECTIONS = 240  # that do not wait in the queue
@@ -119,16 +117,8 @@ def arguments():
 
 
 def main():
-    sys.stdout.reconfigure(line_buffering=True)
     options = arguments()
-    models = [ROOT / model for model in options.model or MODELS]
-    print(f"machine    {describe_machine()}")
-    print(f"commit     {describe_commit()}")
-    print(f"threads    {options.threads}")
-    for model in models:
-        if not (model / "model.safetensors").exists():
-            sys.exit(f"{model} is missing: run tests/bench/setup.sh")
-        run(model, options)
+    run_models(options, f"{options.threads} threads", run)
 
 
 if __name__ == "__main__":

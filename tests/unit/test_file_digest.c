@@ -14,7 +14,7 @@
 
 enum { MILLION = 1000000 };
 
-static char folder[] = "/tmp/test_file_digest.XXXXXX", file[64], copy[64];
+static char folder[] = "/tmp/test_file_digest.XXXXXX", file[64];
 
 static int setup(void **state)
 {
@@ -23,7 +23,6 @@ static int setup(void **state)
     if (!mkdtemp(folder))
         return -1;
     snprintf(file, sizeof file, "%s/file", folder);
-    snprintf(copy, sizeof copy, "%s/copy", folder);
     return 0;
 }
 
@@ -31,7 +30,6 @@ static int teardown(void **state)
 {
     (void)state;
     unlink(file);
-    unlink(copy);
     return rmdir(folder);
 }
 
@@ -56,7 +54,7 @@ static void assert_digest(const char *expected)
 {
     struct fail why;
     char sum[FILE_DIGEST_BYTES];
-    unit_assert_ok(file_digest_read(file, -1, sum, &why), why);
+    unit_assert_ok(file_digest_read(file, NULL, sum, &why), why);
     assert_string_equal(sum, expected);
 }
 
@@ -77,16 +75,16 @@ static void test_a_copy_is_the_same(void **state)
     struct fail why;
     char sum[FILE_DIGEST_BYTES];
     write_a_million();
-    int fd = open(copy, O_CREAT | O_EXCL | O_WRONLY, 0600);
-    assert_true(fd >= 0);
-    unit_assert_ok(file_digest_read(file, fd, sum, &why), why);
-    close(fd);
+    struct spool_file copied;
+    unit_assert_ok(spool_file_open(&copied, folder, &why), why);
+    unit_assert_ok(file_digest_read(file, &copied, sum, &why), why);
     assert_string_equal(sum, OF_A_MILLION);
-    unit_assert_ok(file_digest_read(copy, -1, sum, &why), why);
+    unit_assert_ok(file_digest_read(copied.path, NULL, sum, &why), why);
     assert_string_equal(sum, OF_A_MILLION);
     struct stat of;
-    assert_int_equal(stat(copy, &of), 0);
+    assert_int_equal(stat(copied.path, &of), 0);
     assert_int_equal(of.st_size, MILLION);
+    spool_file_finish(&copied);
 }
 
 static void test_a_copy_that_does_not_fit(void **state)
@@ -96,18 +94,18 @@ static void test_a_copy_that_does_not_fit(void **state)
     struct rlimit limit;
     char sum[FILE_DIGEST_BYTES];
     write_a_million();
-    int fd = open(copy, O_CREAT | O_EXCL | O_WRONLY, 0600);
-    assert_true(fd >= 0);
+    struct spool_file copied;
+    unit_assert_ok(spool_file_open(&copied, folder, &why), why);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
     rlim_t before = limit.rlim_cur;
     limit.rlim_cur = 100000; /* in the middle of a piece */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    enum status status = file_digest_read(file, fd, sum, &why);
+    enum status status = file_digest_read(file, &copied, sum, &why);
     limit.rlim_cur = before;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     signal(SIGXFSZ, SIG_DFL);
-    close(fd);
+    spool_file_finish(&copied);
     unit_assert_fails(status, STATUS_IO, why, "cannot copy");
 }
 
@@ -116,13 +114,14 @@ static void test_what_is_no_file(void **state)
     (void)state;
     struct fail why;
     char sum[FILE_DIGEST_BYTES];
-    unit_assert_fails(file_digest_read(file, -1, sum, &why), STATUS_NOT_FOUND, why, file);
-    unit_assert_fails(file_digest_read(folder, -1, sum, &why), STATUS_INVALID, why, "regular file");
+    unit_assert_fails(file_digest_read(file, NULL, sum, &why), STATUS_NOT_FOUND, why, file);
+    unit_assert_fails(file_digest_read(folder, NULL, sum, &why), STATUS_INVALID, why,
+                      "regular file");
     assert_int_equal(mkfifo(file, 0600), 0); /* which nobody ever writes to */
-    unit_assert_fails(file_digest_read(file, -1, sum, &why), STATUS_INVALID, why, "regular file");
-    unit_assert_fails(file_digest_read("/dev/zero", -1, sum, &why), STATUS_INVALID, why,
+    unit_assert_fails(file_digest_read(file, NULL, sum, &why), STATUS_INVALID, why, "regular file");
+    unit_assert_fails(file_digest_read("/dev/zero", NULL, sum, &why), STATUS_INVALID, why,
                       "/dev/zero");
-    assert_int_equal(file_digest_read("", -1, sum, NULL), STATUS_NOT_FOUND);
+    assert_int_equal(file_digest_read("", NULL, sum, NULL), STATUS_NOT_FOUND);
 }
 
 int main(void)
