@@ -46,7 +46,8 @@ static bool multipart_parameter(const char *text, size_t length, const char *nam
 enum status multipart_open(struct multipart *multipart, const char *content_type, const char *body,
                            size_t size, struct fail *why)
 {
-    struct multipart opened = {.at = body, .end = body + size};
+    const char *start = size ? body : ""; /* no body at all may be NULL */
+    struct multipart opened = {.at = start, .end = start + size};
     char boundary[MULTIPART_MAX_BOUNDARY + 1];
     if (!multipart_parameter(content_type, strlen(content_type), "boundary", boundary,
                              sizeof boundary) ||

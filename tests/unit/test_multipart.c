@@ -154,6 +154,19 @@ static void test_cut_anywhere(void **state)
     }
 }
 
+static void test_no_body_at_all(void **state)
+{
+    (void)state;
+    struct fail why;
+    struct multipart multipart;
+    struct multipart_part part;
+    bool end = false;
+    unit_assert_ok(multipart_open(&multipart, "multipart/form-data; boundary=x", NULL, 0, &why),
+                   why);
+    unit_assert_fails(multipart_next(&multipart, &part, &end, &why), STATUS_FORMAT, why,
+                      "cut short");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_boundary_is_required),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_no_body_at_all),
     };
     return cmocka_run_group_tests_name("multipart", tests, NULL, NULL);
 }
