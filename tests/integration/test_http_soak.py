@@ -30,7 +30,7 @@ LABELS = (SAMPLES / "labels-30.txt").read_text().split()
 BASE, EXTRA = LABELS[:18], LABELS[18:]
 SETS = [f"set-{i}" for i in range(5)]
 POOLS = ["one", "two"]
-LOGIT_TOLERANCE = 1e-4  # largest difference seen: 6.4e-6
+LOGIT_TOLERANCE = 1e-4  # largest difference seen: 7.6e-6
 
 
 def resident_kib(server):
