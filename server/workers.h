@@ -40,9 +40,12 @@ void workers_destroy(struct workers *workers);
  * be done by its deadline: the job stays the caller's. Loop thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
+/* STATUS_LIMIT while the queue of pictures takes no job of any priority. Loop thread. */
+enum status workers_check_room(struct workers *workers, struct fail *why);
+
 /* What to tell a client whose job was refused: how many seconds the work that waits will take, from
  * 1 to 60. Loop thread. */
-unsigned workers_retry_after_s(struct workers *workers, const struct job *job);
+unsigned workers_retry_after_s(struct workers *workers, bool background);
 
 /* Gives up on a job. True: it was still waiting and is the caller's again. False: a worker has it,
  * and it comes back through completions. Loop thread. */
