@@ -26,6 +26,8 @@ fuzz() {
     fi
 }
 
+trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+
 passed=0
 failed=0
 await_one() {
