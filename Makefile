@@ -28,7 +28,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread $(OPTIMISE) -fno-omit-frame-poi
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LDLIBS = $(PKG_LIBS) -lm
 
-SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
+SOURCES := $(wildcard engine/base/*.c engine/*.c engine/train/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
 	api/web/*.c)
 MAIN := server/main.c
 OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))
