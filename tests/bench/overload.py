@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Ten times the load that a server can do: what it still does, and how it refuses the rest.
 
-    tests/bench/overload.py [--model DIR]... [--shared-cores] [--times 10] [--rounds 3] [--seconds 10]
+    tests/bench/overload.py [--model DIR]... [--times 10] [--shared-cores] [--rounds 3]
 
 Turns of wrk at capacity (few connections, each waits for its answer) and turns of overload change
 with each other. Overload has so many connections that there are always some that do not wait in the
@@ -15,7 +15,15 @@ import collections
 import statistics
 
 from bench_http import BATCH, WARM_UP_SHARE, run_models, saturate, turn_seconds
-from http_load import ROOT, SAMPLES, Server, add_arguments, describe, path_and_query, settle_arguments
+from http_load import (
+    ROOT,
+    SAMPLES,
+    Server,
+    add_arguments,
+    describe,
+    path_and_query,
+    settle_arguments,
+)
 
 FREE_CONNECTIONS = 240  # that do not wait in the queue
 
