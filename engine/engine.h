@@ -194,11 +194,15 @@ struct engine_composition {
     uint16_t *clusters;       /* [layers, chosen]: the cluster that took the prompt */
     float *similarities;      /* [layers, chosen]: cosine of the cluster's query and prompt's key */
     uint16_t *assignment;     /* [layers, patches]: the cluster of each patch */
-    float *margins;           /* [layers]: see retrieve.h; INFINITY where there is no choice */
+    /* [layers, clusters, query width]: the clusters' means in the query space, before anything is
+     * made unit; NULL unless engine_composition_keep_means was called. */
+    float *means;
+    float *margins; /* [layers]: see retrieve.h; INFINITY where there is no choice */
 };
 
 enum status engine_composition_create(struct engine_pool *pool, struct engine_composition **out,
                                       struct fail *why);
+enum status engine_composition_keep_means(struct engine_composition *composition, struct fail *why);
 void engine_composition_destroy(struct engine_composition *composition); /* NULL is allowed */
 
 /* The least margin of any layer. */

@@ -38,7 +38,7 @@ extern const char *const losses_names[LOSSES_TERMS];
 enum losses_self_form { LOSSES_SELF_L1, LOSSES_SELF_COSINE };
 
 struct losses_setting {
-    double weights[LOSSES_TERMS]; /* of the terms in their sum; 0: the term is not computed */
+    double weights[LOSSES_TERMS]; /* in their sum; 0: not computed, but for the global term */
     enum losses_self_form self_form;
     double logit_scale;
 };
