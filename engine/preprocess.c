@@ -39,8 +39,8 @@ enum status preprocess_crop(const struct preprocess *preprocess, const struct im
                             why);
 }
 
-static void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb,
-                                 size_t pixels, float *out_pixels)
+void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb, size_t pixels,
+                          float *out_pixels)
 {
     for (size_t c = 0; c < PREPROCESS_CHANNELS; c++) {
         float value_of[PREPROCESS_LEVELS];

@@ -30,6 +30,10 @@ enum status preprocess_load(const char *model_dir, uint32_t image_size, struct p
 enum status preprocess_crop(const struct preprocess *preprocess, const struct image *image,
                             uint8_t *out_rgb, struct fail *why);
 
+/* rgb [pixels, 3] -> out_pixels [3, pixels]. */
+void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb, size_t pixels,
+                          float *out_pixels);
+
 /* The whole transform: out_pixels [3, crop_size, crop_size]. */
 enum status preprocess_apply(const struct preprocess *preprocess, const struct image *image,
                              float *out_pixels, struct fail *why);
