@@ -5,8 +5,8 @@
 set -eu
 
 build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pthread-dev
-    libjansson-dev libjpeg62-turbo-dev libpng-dev libutf8proc-dev nettle-dev
-    libsqlite3-dev"
+    libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libutf8proc-dev
+    nettle-dev libsqlite3-dev"
 run="curl"
 test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pytest-timeout
     python3-regex"

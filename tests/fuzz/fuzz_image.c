@@ -11,7 +11,7 @@ enum { FUZZ_PIXELS = 1 << 16, FUZZ_SCANS = 20, FUZZ_CROP = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct image_limits limits = {FUZZ_PIXELS, FUZZ_SCANS};
+    static const struct image_options limits = {SIZE_MAX, FUZZ_PIXELS, FUZZ_SCANS, 0};
     static const struct preprocess preprocess = {
         .shortest_edge = FUZZ_CROP + 1, .crop_size = FUZZ_CROP, .deviation = {1, 1, 1}};
     float pixels[3 * FUZZ_CROP * FUZZ_CROP];
