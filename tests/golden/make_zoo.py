@@ -9,6 +9,7 @@ libjpeg-turbo 2.1.5 and libwebp 1.2.4. Run from the root of the tree.
   tests/golden/zoo/scaled.txt   file edge width height crc32-of-rgb: a JPEG that is decoded smaller,
                                 where at least edge pixels of the shorter edge are wanted
   tests/golden/zoo/refused.txt  file status-of-HTTP part-of-the-message
+  tests/fuzz/corpus/{jpeg,png,webp,exif}/*  some of them, to start fuzzing from
 
 More kinds of PNG and JPEG are in tests/golden/pictures (make_preprocess.py).
 """
@@ -21,7 +22,8 @@ import numpy
 from PIL import Image, ImageOps
 
 from make_preprocess import (
-    GREY, HERE, PALETTE, RGB, RGBA, Listing, chunk, cjpeg, cmyk, crc, noise, pillow_rgb, segment,
+    GREY, HERE, PALETTE, PICTURES, RGB, RGBA, Listing, chunk, cjpeg, cmyk, crc, noise, pillow_rgb,
+    segment,
 )
 
 ZOO = os.path.join(HERE, "zoo")
@@ -522,6 +524,44 @@ def add_foreign(zoo):
     zoo.refuse("foreign.txt", b"hello", 415, "no JPEG, PNG or WebP picture")
 
 
+# ---- Seeds for fuzzing ----
+
+SEEDS = {  # of each format, in tests/golden/pictures or in the zoo
+    "jpeg": ["420", "arithmetic", "arithmetic-progressive", "cmyk", "grey", "progressive",
+             "restart", "ycck", "exif-6", "extended", "no-huffman-tables"],
+    "png": ["grey-1", "grey-16", "palette-4-key-interlaced", "rgb-8-key", "rgba-16-interlaced",
+            "grey-alpha-8", "exif-6", "animated", "profile", "byte-by-byte"],
+    "webp": ["lossy-50", "lossy-alpha", "lossless", "lossless-few-colours", "lossless-alpha",
+             "one-colour", "exif-6", "animated-lossless", "animated-small-lossy-alpha", "profile"],
+}
+FORMATS = {"jpeg": (1, ".jpg"), "png": (2, ".png"), "webp": (3, ".webp")}
+PAYLOAD = 4  # what the first byte of a seed for EXIF means, as do the numbers of the formats
+
+
+def write_seed(corpus, name, data):
+    folder = os.path.join(HERE, "../fuzz/corpus", corpus)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as out:
+        out.write(data)
+
+
+def write_seeds():
+    for corpus, names in SEEDS.items():
+        number, end = FORMATS[corpus]
+        for name in names:
+            paths = [os.path.join(folder, name + end) for folder in (ZOO, PICTURES)]
+            path = next(path for path in paths if os.path.exists(path))
+            with open(path, "rb") as file:
+                data = file.read()
+            write_seed(corpus, name + end, data)
+            if name == "exif-6":
+                write_seed("exif", name + end, bytes([number]) + data)
+    for order, name in (("<", "little-endian"), (">", "big-endian")):
+        write_seed("exif", name, bytes([PAYLOAD]) + b"Exif\0\0" + tiff(6, order))
+    for name in ("cut-value", "offset-huge", "count-huge"):
+        write_seed("exif", name, bytes([PAYLOAD]) + broken_exif()[name])
+
+
 def main():
     zoo = Zoo()
     add_orientations(zoo)
@@ -534,6 +574,7 @@ def main():
     add_broken_jpegs(zoo)
     add_foreign(zoo)
     zoo.write()
+    write_seeds()
 
 
 if __name__ == "__main__":
