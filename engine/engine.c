@@ -12,9 +12,6 @@
 #include "engine/label_list.h"
 #include "engine/pool.h"
 
-/* How many times the model's resolution a JPEG that is decoded smaller keeps. */
-enum { ENGINE_SCALED_JPEG_MARGIN = 2 };
-
 const struct engine_image_options engine_image_default_options = {
     .max_bytes = 64 << 20, .max_pixels = 50 * 1000 * 1000, .max_jpeg_scans = 100};
 
@@ -207,11 +204,11 @@ enum status engine_decode(const struct engine *engine, const uint8_t *bytes, siz
                           struct engine_image_info *out_info, struct fail *why)
 {
     struct image image;
-    uint32_t edge = ENGINE_SCALED_JPEG_MARGIN * engine->preprocess.shortest_edge;
-    const struct image_options image_options = {.max_bytes = options->max_bytes,
-                                                .max_pixels = options->max_pixels,
-                                                .max_jpeg_scans = options->max_jpeg_scans,
-                                                .jpeg_edge = options->scaled_jpeg ? edge : 0};
+    const struct image_options image_options = {
+        .max_bytes = options->max_bytes,
+        .max_pixels = options->max_pixels,
+        .max_jpeg_scans = options->max_jpeg_scans,
+        .jpeg_edge = options->scaled_jpeg ? preprocess_enough(&engine->preprocess) : 0};
     enum status status = image_decode(bytes, size, &image_options, &image, why);
     if (status)
         return status;

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from PIL import Image, ImageOps
 
-from command_line import ROOT, SAMPLES, run_json
+from command_line import ROOT, SAMPLES, assert_usage, run, run_json
 from hostile import MIB, bounded_memory
 from serving import BOUNDARY, DOG, assert_problem, serving
 
@@ -111,6 +111,33 @@ def test_limit_of_bytes():
         good, bad = post_pictures(server, [DOG, DOG + b"x"])
         assert len(good["predictions"]) == 2
         assert bad["error"]["status"] == 413
+
+
+def test_scaled_decoding_is_nearly_the_same():
+    """Of large JPEGs; other pictures are the same to the last digit."""
+    dog = Image.open(SAMPLES / "dog.png").convert("RGB").resize((900, 700), Image.BICUBIC)
+    pictures = [saved(dog, "JPEG"), saved(dog, "PNG"), (SAMPLES / "cat.jpg").read_bytes()]
+    with serving() as exact, serving("--jpeg-decoding", "scaled") as scaled:
+        before, after = (
+            [scores(result) for result in post_pictures(server, pictures)]
+            for server in (exact, scaled)
+        )
+    assert before[0] != after[0]
+    assert before[0] == pytest.approx(after[0], abs=0.01)
+    assert before[1] == pytest.approx(after[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("command", ["classify", "embed"])
+def test_scaled_decoding_from_the_command_line(tmp_path, command):
+    dog = Image.open(SAMPLES / "dog.png").convert("RGB").resize((900, 700), Image.BICUBIC)
+    path = tmp_path / "dog.jpg"
+    dog.save(path)
+    words = ["--labels", "cat,dog", path] if command == "classify" else ["--image", path]
+    whole = run_json(command, *words)
+    assert run_json(command, "--jpeg-decoding", "exact", *words) == whole
+    assert run_json(command, "--jpeg-decoding", "scaled", *words) != whole
+    done = run(command, "--jpeg-decoding", "other", *words)
+    assert_usage(done, command, "'--jpeg-decoding' is exact or scaled, not 'other'")
 
 
 # ---- Made to hurt ----
