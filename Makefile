@@ -12,7 +12,7 @@ comma := ,
 VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
 B := build/$(VARIANT)
 
-PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc nettle sqlite3
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libwebp libwebpdemux libutf8proc nettle sqlite3
 PKG_CONFIG ?= pkg-config
 # Deferred, so that targets which need no compiler work before anything is installed.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)

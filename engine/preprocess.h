@@ -25,6 +25,10 @@ struct preprocess {
 enum status preprocess_load(const char *model_dir, uint32_t image_size, struct preprocess *out,
                             struct fail *why);
 
+/* As many pixels on the shorter edge of a picture as are enough: what comes out is nearly the same
+ * as that of a larger one. shortest_edge is at most INT32_MAX, as preprocess_load has it. */
+uint32_t preprocess_enough(const struct preprocess *preprocess);
+
 /* Resized and cropped, before normalising: out_rgb [crop_size, crop_size, 3].
  * STATUS_LIMIT when the aspect ratio makes the resized picture too large to address. */
 enum status preprocess_crop(const struct preprocess *preprocess, const struct image *image,

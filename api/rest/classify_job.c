@@ -61,9 +61,11 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
                                 float *pixels)
 {
     const struct config *config = job->service->config;
-    struct engine_image_limits limits = {
+    const struct engine_image_options options = {
+        .max_bytes = config->max_image_bytes,
         .max_pixels = config->max_image_pixels,
         .max_jpeg_scans = (uint32_t)config->max_jpeg_scans,
+        .scaled_jpeg = config->jpeg_decoding == CONFIG_JPEG_SCALED,
     };
     size_t image_size = engine_info(engine)->image_size;
     size_t rows = 0;
@@ -73,7 +75,7 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
             return;
         if (!image->why.code)
             image->why.code =
-                engine_decode(engine, image->bytes, image->size, &limits,
+                engine_decode(engine, image->bytes, image->size, &options,
                               pixels + rows * 3 * image_size * image_size, NULL, &image->why);
         if (!image->why.code)
             rows++;
