@@ -78,6 +78,15 @@ enum status pool_file_save(const struct pool_file *file, const char *path, struc
 
 void pool_file_finish(struct pool_file *file); /* NULL is allowed */
 
+/* Puts the metadata there that the fields above are read from, with the sentence and, if it is not
+ * NULL, the model's fingerprint. */
+enum status pool_file_set_fields(struct pool_file *file, const char *sentence,
+                                 const char *fingerprint, struct fail *why);
+
+/* Puts a text there, in place of that under the same key. */
+enum status pool_file_set_metadata(struct pool_file *file, const char *key, const char *value,
+                                   struct fail *why);
+
 /* NULL if there is no such key. */
 const char *pool_file_metadata(const struct pool_file *file, const char *key);
 
