@@ -18,9 +18,9 @@ enum { POOL_FILE_MAX_BYTES = 1 << 30 };
 /* In CLIP it is 4.6. */
 static const double pool_file_logit_scale_limit = 10;
 
-static const char *const pool_file_cluster_spaces[] = {"raw", "ln", "joint", NULL};
-static const char *const pool_file_query_spaces[] = {"joint", "raw", NULL};
-static const char *const pool_file_retrievals[] = {"distinct", "topk_pooled", NULL};
+const char *const pool_file_cluster_spaces[] = {"raw", "ln", "joint", NULL};
+const char *const pool_file_query_spaces[] = {"joint", "raw", NULL};
+const char *const pool_file_retrievals[] = {"distinct", "topk_pooled", NULL};
 
 /* ---- Metadata ---- */
 

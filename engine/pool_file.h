@@ -39,6 +39,10 @@ enum pool_query_space { POOL_QUERY_JOINT, POOL_QUERY_RAW };
 /* Each cluster takes per_cluster prompts that no other took, or the best prompts of all. */
 enum pool_retrieval { POOL_RETRIEVAL_DISTINCT, POOL_RETRIEVAL_TOPK_POOLED };
 
+/* Their names in a file, NULL at the end. */
+extern const char *const pool_file_cluster_spaces[], *const pool_file_query_spaces[];
+extern const char *const pool_file_retrievals[];
+
 struct pool_file {
     size_t groups;  /* 1: all text blocks share their prompts; else one group a block */
     size_t prompts; /* in a group */

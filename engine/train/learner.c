@@ -142,9 +142,11 @@ static enum status learner_fill(struct learner *learner, struct pool_file *file,
     status = learner_allocate(learner, why);
     if (!status)
         status = learner_take_scratch(learner, why);
+    const struct engine_labels *plain =
+        learner->options.plain_labels ? learner->options.plain_labels : learner->labels;
     for (size_t i = 0; i < learner->labels->count && !status; i++)
-        memcpy(learner->plain_texts + i * learner->shape.joint,
-               engine_labels_feature(learner->labels, i), learner->shape.joint * sizeof(float));
+        memcpy(learner->plain_texts + i * learner->shape.joint, engine_labels_feature(plain, i),
+               learner->shape.joint * sizeof(float));
     return status;
 }
 
@@ -203,6 +205,18 @@ void learner_destroy(struct learner *learner)
 const struct pool_file *learner_file(const struct learner *learner)
 {
     return &learner->pool->file;
+}
+
+const uint16_t *learner_choices(const struct learner *learner)
+{
+    return learner->choices;
+}
+
+void learner_load_pool(struct learner *learner, const float *values, const float *keys)
+{
+    memcpy(learner->prompts.values, values, learner->prompts.count * sizeof *values);
+    memcpy(learner->keys.values, keys, learner->keys.count * sizeof *keys);
+    pool_refresh_keys(learner->pool);
 }
 
 /* ---- What the pictures choose ---- */
@@ -336,7 +350,7 @@ static void learner_measure(struct learner *learner, const uint32_t *labels, siz
     losses_features(setting, &batch, learner->logits, out->terms, learner->dtexts, &out->right);
     losses_of_keys(setting, &keys, learner->keys_scratch, out->terms, learner->keys.gradient);
     out->loss = 0;
-    for (size_t term = 0; term < LOSSES_TERMS; term++)
+    for (size_t term = 0; term < ENGINE_TRAINING_TERMS; term++)
         out->loss += setting->weights[term] * out->terms[term];
 }
 

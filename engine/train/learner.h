@@ -26,12 +26,14 @@ struct learner_options {
     double values_decay, keys_decay; /* of weights, added to the gradient */
     size_t max_pictures;             /* of a batch */
     bool random_choice;              /* prompts by lot instead of by key, to compare with */
+    /* What prompted features are held to: the same classes; NULL: the labels themselves. */
+    const struct engine_labels *plain_labels;
 };
 
 struct learner_report {
-    double terms[LOSSES_TERMS]; /* of this step, not weighted */
-    double loss;                /* their weighted sum */
-    size_t right;               /* pictures whose own class was the best */
+    double terms[ENGINE_TRAINING_TERMS]; /* of this step, not weighted */
+    double loss;                         /* their weighted sum */
+    size_t right;                        /* pictures whose own class was the best */
 };
 
 struct learner;
@@ -51,6 +53,13 @@ void learner_step(struct learner *learner, const float *const *views, const uint
 
 /* The pool as it is now; owned by the learner. */
 const struct pool_file *learner_file(const struct learner *learner);
+
+/* What the pictures of the last step chose: [pictures of the step, depth, clusters * per_cluster].
+ */
+const uint16_t *learner_choices(const struct learner *learner);
+
+/* Values and keys that an earlier learner of the same settings had. */
+void learner_load_pool(struct learner *learner, const float *values, const float *keys);
 
 /* What a later step depends on besides the pool: [learner_state_floats], to be kept and put back.
  */

@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-const char *const losses_names[LOSSES_TERMS] = {"global", "fine",         "text_to_image",
-                                                "self",   "key_matching", "key_diversity"};
-
 static double losses_dot(const float *a, const float *b, size_t count)
 {
     double sum = 0;
@@ -60,17 +57,18 @@ static void losses_two_streams(const struct losses_setting *setting,
     double each = 1.0 / (double)batch->pictures;
     for (size_t picture = 0; picture < batch->pictures; picture++) {
         const float *image = batch->images + picture * batch->joint;
-        double share = setting->weights[LOSSES_GLOBAL] * each;
-        terms[LOSSES_GLOBAL] +=
+        double share = setting->weights[ENGINE_TRAINING_GLOBAL] * each;
+        terms[ENGINE_TRAINING_GLOBAL] +=
             each * losses_classify(setting, batch, picture, image, share, logits, dtexts);
-        if (setting->weights[LOSSES_FINE] == 0)
+        if (setting->weights[ENGINE_TRAINING_FINE] == 0)
             continue;
         for (size_t i = picture * batch->clusters; i < (picture + 1) * batch->clusters; i++) {
             double weight = each * (double)batch->cluster_shares[i];
-            share = setting->weights[LOSSES_FINE] * weight;
-            terms[LOSSES_FINE] += weight * losses_classify(setting, batch, picture,
-                                                           batch->cluster_images + i * batch->joint,
-                                                           share, logits, dtexts);
+            share = setting->weights[ENGINE_TRAINING_FINE] * weight;
+            terms[ENGINE_TRAINING_FINE] +=
+                weight * losses_classify(setting, batch, picture,
+                                         batch->cluster_images + i * batch->joint, share, logits,
+                                         dtexts);
         }
     }
 }
@@ -92,12 +90,13 @@ static void losses_text_to_image(const struct losses_setting *setting,
             same += batch->labels[other] == label;
             loss -= batch->labels[other] == label ? logits[other] : 0;
         }
-        terms[LOSSES_TEXT_TO_IMAGE] +=
+        terms[ENGINE_TRAINING_TEXT_TO_IMAGE] +=
             each * (loss / (double)same + losses_softmax(logits, pictures));
         for (size_t other = 0; other < pictures; other++) {
             double off = logits[other] - (batch->labels[other] == label ? 1.0 / (double)same : 0);
             losses_add(dtexts + at,
-                       setting->weights[LOSSES_TEXT_TO_IMAGE] * each * setting->logit_scale * off,
+                       setting->weights[ENGINE_TRAINING_TEXT_TO_IMAGE] * each *
+                           setting->logit_scale * off,
                        batch->images + other * joint, joint);
         }
     }
@@ -108,15 +107,15 @@ static void losses_self_regularisation(const struct losses_setting *setting,
                                        float *dtexts)
 {
     size_t row = batch->classes * batch->joint, count = batch->pictures * row;
-    double weight = setting->weights[LOSSES_SELF], sum = 0;
-    if (setting->self_form == LOSSES_SELF_L1) {
+    double weight = setting->weights[ENGINE_TRAINING_SELF], sum = 0;
+    if (setting->self_form == LOSSES_L1) {
         float slope = (float)(weight / (double)count);
         for (size_t i = 0; i < count; i++) {
             double off = (double)batch->texts[i] - (double)batch->plain_texts[i % row];
             sum += fabs(off);
             dtexts[i] += off > 0 ? slope : off < 0 ? -slope : 0;
         }
-        terms[LOSSES_SELF] = sum / (double)count;
+        terms[ENGINE_TRAINING_SELF] = sum / (double)count;
         return;
     }
     double each = 8 / (double)(batch->pictures * batch->classes);
@@ -124,7 +123,7 @@ static void losses_self_regularisation(const struct losses_setting *setting,
         sum += (double)batch->texts[i] * (double)batch->plain_texts[i % row];
         dtexts[i] -= (float)(weight * each * (double)batch->plain_texts[i % row]);
     }
-    terms[LOSSES_SELF] = 8 - each * sum;
+    terms[ENGINE_TRAINING_SELF] = 8 - each * sum;
 }
 
 static size_t losses_count_right(const struct losses_batch *batch)
@@ -151,12 +150,12 @@ void losses_features(const struct losses_setting *setting, const struct losses_b
                      double *logits, double *terms, float *dtexts, size_t *out_right)
 {
     memset(dtexts, 0, batch->pictures * batch->classes * batch->joint * sizeof *dtexts);
-    for (size_t term = LOSSES_GLOBAL; term <= LOSSES_SELF; term++)
+    for (size_t term = ENGINE_TRAINING_GLOBAL; term <= ENGINE_TRAINING_SELF; term++)
         terms[term] = 0;
     losses_two_streams(setting, batch, logits, terms, dtexts);
-    if (setting->weights[LOSSES_TEXT_TO_IMAGE] != 0)
+    if (setting->weights[ENGINE_TRAINING_TEXT_TO_IMAGE] != 0)
         losses_text_to_image(setting, batch, logits, terms, dtexts);
-    if (setting->weights[LOSSES_SELF] != 0)
+    if (setting->weights[ENGINE_TRAINING_SELF] != 0)
         losses_self_regularisation(setting, batch, terms, dtexts);
     *out_right = losses_count_right(batch);
 }
@@ -205,9 +204,9 @@ static void losses_match_keys(const struct losses_setting *setting, const struct
         double *d = scratch->dunits + match->key * width;
         sum += losses_dot_doubles(match->query, scratch->units + match->key * width, width);
         for (size_t k = 0; k < width; k++)
-            d[k] -= setting->weights[LOSSES_KEY_MATCHING] * each * match->query[k];
+            d[k] -= setting->weights[ENGINE_TRAINING_KEY_MATCHING] * each * match->query[k];
     }
-    terms[LOSSES_KEY_MATCHING] = 1 - each * sum;
+    terms[ENGINE_TRAINING_KEY_MATCHING] = 1 - each * sum;
 }
 
 static void losses_spread_keys(const struct losses_setting *setting, const struct losses_keys *keys,
@@ -223,9 +222,10 @@ static void losses_spread_keys(const struct losses_setting *setting, const struc
             if (other == key)
                 continue;
             double cosine = losses_dot_doubles(scratch->units + key * width, unit, width);
-            terms[LOSSES_KEY_DIVERSITY] += each * cosine * cosine;
+            terms[ENGINE_TRAINING_KEY_DIVERSITY] += each * cosine * cosine;
             for (size_t i = 0; i < width; i++)
-                d[i] += setting->weights[LOSSES_KEY_DIVERSITY] * each * 4 * cosine * unit[i];
+                d[i] +=
+                    setting->weights[ENGINE_TRAINING_KEY_DIVERSITY] * each * 4 * cosine * unit[i];
         }
     }
 }
@@ -250,11 +250,11 @@ void losses_of_keys(const struct losses_setting *setting, const struct losses_ke
     struct losses_key_scratch parts = {.units = scratch,
                                        .dunits = scratch + count * keys->width,
                                        .lengths = scratch + 2 * count * keys->width};
-    terms[LOSSES_KEY_MATCHING] = terms[LOSSES_KEY_DIVERSITY] = 0;
+    terms[ENGINE_TRAINING_KEY_MATCHING] = terms[ENGINE_TRAINING_KEY_DIVERSITY] = 0;
     losses_make_units(keys, &parts);
-    if (setting->weights[LOSSES_KEY_MATCHING] != 0 && keys->match_count)
+    if (setting->weights[ENGINE_TRAINING_KEY_MATCHING] != 0 && keys->match_count)
         losses_match_keys(setting, keys, &parts, terms);
-    if (setting->weights[LOSSES_KEY_DIVERSITY] != 0 && keys->prompts > 1)
+    if (setting->weights[ENGINE_TRAINING_KEY_DIVERSITY] != 0 && keys->prompts > 1)
         losses_spread_keys(setting, keys, &parts, terms);
     losses_leave_units(keys, &parts, dkeys);
 }

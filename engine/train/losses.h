@@ -21,24 +21,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/base/status.h"
+#include "engine/engine_training.h"
 
-enum losses_term {
-    LOSSES_GLOBAL,
-    LOSSES_FINE,
-    LOSSES_TEXT_TO_IMAGE,
-    LOSSES_SELF,
-    LOSSES_KEY_MATCHING,
-    LOSSES_KEY_DIVERSITY,
-    LOSSES_TERMS
-};
-
-extern const char *const losses_names[LOSSES_TERMS];
-
-enum losses_self_form { LOSSES_SELF_L1, LOSSES_SELF_COSINE };
+enum losses_self_form { LOSSES_L1, LOSSES_COSINE };
 
 struct losses_setting {
-    double weights[LOSSES_TERMS]; /* in their sum; 0: not computed, but for the global term */
+    double
+        weights[ENGINE_TRAINING_TERMS]; /* in their sum; 0: not computed, but for the global term */
     enum losses_self_form self_form;
     double logit_scale;
 };
@@ -53,9 +42,9 @@ struct losses_batch {
     const float *plain_texts;    /* g [classes, joint] */
 };
 
-/* Sets the four terms of features in terms [LOSSES_TERMS], dtexts [pictures, classes, joint] to the
- * gradient of their weighted sum, and how many pictures have their own class as the best. logits
- * [classes or pictures, whichever is more]: scratch. */
+/* Sets the four terms of features in terms [ENGINE_TRAINING_TERMS], dtexts [pictures, classes,
+ * joint] to the gradient of their weighted sum, and how many pictures have their own class as the
+ * best. logits [classes or pictures, whichever is more]: scratch. */
 void losses_features(const struct losses_setting *setting, const struct losses_batch *batch,
                      double *logits, double *terms, float *dtexts, size_t *out_right);
 
@@ -75,8 +64,8 @@ struct losses_keys {
 /* Doubles of scratch for losses_of_keys. */
 size_t losses_keys_doubles(const struct losses_keys *keys);
 
-/* Sets the two terms of keys in terms [LOSSES_TERMS], and dkeys [groups, prompts, width] to the
- * gradient of their weighted sum. */
+/* Sets the two terms of keys in terms [ENGINE_TRAINING_TERMS], and dkeys [groups, prompts, width]
+ * to the gradient of their weighted sum. */
 void losses_of_keys(const struct losses_setting *setting, const struct losses_keys *keys,
                     double *scratch, double *terms, float *dkeys);
 

@@ -174,7 +174,8 @@ static void test_what_stays(void **state)
     struct lesson lesson;
     lesson_open(&lesson, &case_full);
     struct learner_options options = options_of(&lesson);
-    options.losses.weights[LOSSES_KEY_MATCHING] = options.losses.weights[LOSSES_KEY_DIVERSITY] = 0;
+    options.losses.weights[ENGINE_TRAINING_KEY_MATCHING] =
+        options.losses.weights[ENGINE_TRAINING_KEY_DIVERSITY] = 0;
     struct pool_file before = pool_file_of(&case_full);
     struct learner *learner = learner_of(&lesson, pool_file_of(&case_full), &options);
     const struct pool_file *after = learner_file(learner);
@@ -211,15 +212,15 @@ static void test_learns_four_pictures_by_heart(void **state)
     struct lesson lesson;
     lesson_open(&lesson, &case_full);
     struct learner_options options = options_of(&lesson);
-    options.losses.weights[LOSSES_SELF] = 0;
+    options.losses.weights[ENGINE_TRAINING_SELF] = 0;
     struct learner *learner = learner_of(&lesson, pool_file_of(&case_full), &options);
     struct learner_report first = step(learner, &lesson, 0.05), last = first;
     for (int i = 0; i < 150; i++)
         last = step(learner, &lesson, 0.05);
-    print_message("loss from %.3f to %.3f\n", first.terms[LOSSES_GLOBAL],
-                  last.terms[LOSSES_GLOBAL]);
+    print_message("loss from %.3f to %.3f\n", first.terms[ENGINE_TRAINING_GLOBAL],
+                  last.terms[ENGINE_TRAINING_GLOBAL]);
     assert_int_equal(last.right, BATCH);
-    assert_true(last.terms[LOSSES_GLOBAL] < first.terms[LOSSES_GLOBAL] / 4);
+    assert_true(last.terms[ENGINE_TRAINING_GLOBAL] < first.terms[ENGINE_TRAINING_GLOBAL] / 4);
     learner_destroy(learner);
     lesson_close(&lesson);
 }
@@ -279,7 +280,7 @@ static void test_random_choice(void **state)
         rng_init(&rng, 4);
         learners[i] = learner_of(&lesson, pool_file_of(&case_full), &options);
         learner_step(learners[i], lesson.batch, batch_labels, BATCH, 0.1, &rng, &report);
-        assert_true(report.terms[LOSSES_KEY_MATCHING] == 0);
+        assert_true(report.terms[ENGINE_TRAINING_KEY_MATCHING] == 0);
     }
     assert_memory_equal(learner_file(learners[0])->values, learner_file(learners[1])->values,
                         values * sizeof(float));

@@ -21,7 +21,7 @@ struct batch {
     uint32_t labels[PICTURES];
     float images[PICTURES * JOINT], cluster_images[PICTURES * CLUSTERS * JOINT];
     float cluster_shares[PICTURES * CLUSTERS], texts[TEXT_FLOATS], plain_texts[CLASSES * JOINT];
-    double logits[PICTURES + CLASSES], terms[LOSSES_TERMS];
+    double logits[PICTURES + CLASSES], terms[ENGINE_TRAINING_TERMS];
     float dtexts[TEXT_FLOATS];
     size_t right;
 };
@@ -80,7 +80,7 @@ static double batch_total(struct batch *batch, const struct losses_setting *sett
 {
     double total = 0;
     batch_run(batch, setting);
-    for (size_t term = LOSSES_GLOBAL; term <= LOSSES_SELF; term++)
+    for (size_t term = ENGINE_TRAINING_GLOBAL; term <= ENGINE_TRAINING_SELF; term++)
         total += setting->weights[term] * batch->terms[term];
     return total;
 }
@@ -112,13 +112,13 @@ static void test_gradients_of_features(void **state)
 {
     (void)state;
     struct losses_setting all = {.logit_scale = 4, .weights = {0.7, 0.3, 0.9, 2.5}};
-    for (int term = LOSSES_GLOBAL; term <= LOSSES_SELF; term++) {
+    for (int term = ENGINE_TRAINING_GLOBAL; term <= ENGINE_TRAINING_SELF; term++) {
         struct losses_setting one = {.logit_scale = 4};
         one.weights[term] = 1.5;
-        check_text_gradient(&one, losses_names[term]);
+        check_text_gradient(&one, engine_training_term_names[term]);
     }
     check_text_gradient(&all, "all");
-    all.self_form = LOSSES_SELF_COSINE;
+    all.self_form = LOSSES_COSINE;
     check_text_gradient(&all, "all, self by cosine");
 }
 
@@ -131,9 +131,10 @@ static void test_values(void **state)
     for (size_t i = 0; i < TEXT_FLOATS; i++)
         batch.plain_texts[i % (CLASSES * JOINT)] = batch.texts[i];
     batch_run(&batch, &setting);
-    unit_assert_near(batch.terms[LOSSES_GLOBAL], log(CLASSES), 1e-12);
-    unit_assert_near(batch.terms[LOSSES_FINE], log(CLASSES), 1e-6); /* shares are rounded */
-    unit_assert_near(batch.terms[LOSSES_TEXT_TO_IMAGE], log(PICTURES), 1e-12);
+    unit_assert_near(batch.terms[ENGINE_TRAINING_GLOBAL], log(CLASSES), 1e-12);
+    unit_assert_near(batch.terms[ENGINE_TRAINING_FINE], log(CLASSES),
+                     1e-6); /* shares are rounded */
+    unit_assert_near(batch.terms[ENGINE_TRAINING_TEXT_TO_IMAGE], log(PICTURES), 1e-12);
 }
 
 /* Where prompted features are the plain ones there is nothing to regularise. */
@@ -141,17 +142,17 @@ static void test_self_of_plain_features(void **state)
 {
     (void)state;
     struct batch batch;
-    struct losses_setting setting = {.logit_scale = 4, .weights = {[LOSSES_SELF] = 25}};
+    struct losses_setting setting = {.logit_scale = 4, .weights = {[ENGINE_TRAINING_SELF] = 25}};
     batch_make(&batch);
     for (size_t i = 0; i < TEXT_FLOATS; i++)
         batch.texts[i] = batch.plain_texts[i % (CLASSES * JOINT)];
     batch_run(&batch, &setting);
-    assert_true(batch.terms[LOSSES_SELF] == 0);
+    assert_true(batch.terms[ENGINE_TRAINING_SELF] == 0);
     for (size_t i = 0; i < TEXT_FLOATS; i++)
         assert_true(batch.dtexts[i] == 0);
-    setting.self_form = LOSSES_SELF_COSINE;
+    setting.self_form = LOSSES_COSINE;
     batch_run(&batch, &setting);
-    unit_assert_near(batch.terms[LOSSES_SELF], 0, 1e-6);
+    unit_assert_near(batch.terms[ENGINE_TRAINING_SELF], 0, 1e-6);
 }
 
 static void test_one_class_and_one_label(void **state)
@@ -162,11 +163,11 @@ static void test_one_class_and_one_label(void **state)
     batch_make(&batch);
     memset(batch.labels, 0, sizeof batch.labels);
     batch_run(&batch, &setting);
-    for (size_t term = 0; term <= LOSSES_SELF; term++)
+    for (size_t term = 0; term <= ENGINE_TRAINING_SELF; term++)
         assert_true(isfinite(batch.terms[term]));
     batch.batch.classes = 1;
     batch_run(&batch, &setting);
-    assert_true(batch.terms[LOSSES_GLOBAL] == 0 && batch.terms[LOSSES_FINE] == 0);
+    assert_true(batch.terms[ENGINE_TRAINING_GLOBAL] == 0 && batch.terms[ENGINE_TRAINING_FINE] == 0);
     assert_int_equal(batch.right, PICTURES);
 }
 
@@ -188,7 +189,8 @@ static void test_counts_right_ones(void **state)
 
 struct key_case {
     float keys[KEYS * KEY_WIDTH], dkeys[KEYS * KEY_WIDTH];
-    double queries[MATCHES][KEY_WIDTH], terms[LOSSES_TERMS], scratch[KEYS * (2 * KEY_WIDTH + 1)];
+    double queries[MATCHES][KEY_WIDTH], terms[ENGINE_TRAINING_TERMS],
+        scratch[KEYS * (2 * KEY_WIDTH + 1)];
     struct losses_match matches[MATCHES];
     struct losses_keys of;
 };
@@ -214,8 +216,10 @@ static void keys_make(struct key_case *keys)
 static double keys_total(struct key_case *keys, const struct losses_setting *setting)
 {
     losses_of_keys(setting, &keys->of, keys->scratch, keys->terms, keys->dkeys);
-    return setting->weights[LOSSES_KEY_MATCHING] * keys->terms[LOSSES_KEY_MATCHING] +
-           setting->weights[LOSSES_KEY_DIVERSITY] * keys->terms[LOSSES_KEY_DIVERSITY];
+    return setting->weights[ENGINE_TRAINING_KEY_MATCHING] *
+               keys->terms[ENGINE_TRAINING_KEY_MATCHING] +
+           setting->weights[ENGINE_TRAINING_KEY_DIVERSITY] *
+               keys->terms[ENGINE_TRAINING_KEY_DIVERSITY];
 }
 
 static void check_key_gradient(const struct losses_setting *setting)
@@ -243,10 +247,11 @@ static void check_key_gradient(const struct losses_setting *setting)
 static void test_gradients_of_keys(void **state)
 {
     (void)state;
-    check_key_gradient(&(struct losses_setting){.weights = {[LOSSES_KEY_MATCHING] = 0.5}});
-    check_key_gradient(&(struct losses_setting){.weights = {[LOSSES_KEY_DIVERSITY] = 0.7}});
+    check_key_gradient(&(struct losses_setting){.weights = {[ENGINE_TRAINING_KEY_MATCHING] = 0.5}});
+    check_key_gradient(
+        &(struct losses_setting){.weights = {[ENGINE_TRAINING_KEY_DIVERSITY] = 0.7}});
     check_key_gradient(&(struct losses_setting){
-        .weights = {[LOSSES_KEY_MATCHING] = 0.5, [LOSSES_KEY_DIVERSITY] = 0.1}});
+        .weights = {[ENGINE_TRAINING_KEY_MATCHING] = 0.5, [ENGINE_TRAINING_KEY_DIVERSITY] = 0.1}});
 }
 
 static void test_keys_without_weights_stay(void **state)
@@ -266,7 +271,7 @@ static void test_values_of_keys(void **state)
     (void)state;
     struct key_case keys;
     const struct losses_setting setting = {
-        .weights = {[LOSSES_KEY_MATCHING] = 1, [LOSSES_KEY_DIVERSITY] = 1}};
+        .weights = {[ENGINE_TRAINING_KEY_MATCHING] = 1, [ENGINE_TRAINING_KEY_DIVERSITY] = 1}};
     keys_make(&keys);
     memset(keys.keys, 0, sizeof keys.keys);
     for (size_t key = 0; key < KEYS; key++)
@@ -278,7 +283,7 @@ static void test_values_of_keys(void **state)
     for (size_t key = 0; key < KEYS; key++) /* all the same */
         memcpy(keys.keys + key * KEY_WIDTH, keys.keys, KEY_WIDTH * sizeof(float));
     keys_total(&keys, &setting);
-    unit_assert_near(keys.terms[LOSSES_KEY_DIVERSITY], 1, 1e-12);
+    unit_assert_near(keys.terms[ENGINE_TRAINING_KEY_DIVERSITY], 1, 1e-12);
 }
 
 int main(void)
