@@ -25,6 +25,7 @@ PYTEST_TEST_LIMIT_S = 180
 PYTEST_LIMIT_S = 1800
 # What has little to do with threads: under ThreadSanitizer it would only take time.
 ONE_THREAD = {
+    "test_cli_bench",
     "test_cli_model",
     "test_cli_pool",
     "test_cli_tokenize",

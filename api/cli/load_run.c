@@ -32,7 +32,8 @@ struct load_run {
     size_t cursor; /* where to look for an idle connection first */
     struct load_schedule schedule;
     uint64_t next, first, last; /* index of a request: to send next; first to measure; past all */
-    uint64_t next_tick_us, next_progress_us, progressed_us;
+    uint64_t next_tick_us, next_progress_us;
+    uint64_t connected_us;    /* when there was a connection last */
     bool measures, has_ended; /* the start of the measured time has passed; sending has ended */
     uint64_t sent_before, received_before;
     double cpu_before_s;
@@ -71,8 +72,8 @@ static void load_run_count(struct load_run *run, const struct load_connection *c
                                 now_us);
     if (before == LOAD_CONNECTION_OPENING && connection->state == LOAD_CONNECTION_IDLE)
         run->result->opened++;
-    if (outcome == LOAD_CONNECTION_ANSWERED || connection->state == LOAD_CONNECTION_IDLE)
-        run->progressed_us = now_us;
+    if (before == LOAD_CONNECTION_BUSY || connection->state == LOAD_CONNECTION_IDLE)
+        run->connected_us = now_us;
     load_run_note_state(run, connection, before);
 }
 
@@ -210,7 +211,7 @@ static void load_run_tick(struct load_run *run, uint64_t now_us)
     for (size_t i = 0; i < options->connections; i++)
         load_run_check(run, &run->connections[i], now_us);
     if (!run->in_state[LOAD_CONNECTION_BUSY] && !run->in_state[LOAD_CONNECTION_IDLE] &&
-        now_us - run->progressed_us > options->timeout_us)
+        now_us - run->connected_us > options->timeout_us)
         run->result->given_up = true;
     if (now_us >= run->next_progress_us) {
         run->next_progress_us = now_us + LOAD_RUN_PROGRESS_US;
@@ -271,7 +272,7 @@ static void load_run_set_times(struct load_run *run, uint64_t now_us)
     result->start_us = now_us + options->warmup_us;
     result->end_us = options->requests ? UINT64_MAX : result->start_us + options->duration_us;
     run->next_progress_us = now_us + LOAD_RUN_PROGRESS_US;
-    run->progressed_us = now_us;
+    run->connected_us = now_us;
     run->schedule = (struct load_schedule){now_us, options->per_second};
     run->last = UINT64_MAX;
     if (!load_run_is_open_loop(run))
