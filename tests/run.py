@@ -34,6 +34,7 @@ ONE_THREAD = {
     "test_setup",
     "test_tokenizer_bulk",
 }
+RELEASE_ONLY = {"test_readme"}  # README.md is about that build
 AT_A_TIME = 2  # they wait for processes to start more than they compute
 
 SANITIZER_OPTIONS = {
@@ -225,6 +226,8 @@ def main():
             works.append(pool.submit(replay_corpus, binary, environment, tally))
         for source in sorted(ROOT.glob("tests/integration/test_*.py")):
             if build.name == "thread" and source.stem in ONE_THREAD:
+                continue
+            if build.name != "release" and source.stem in RELEASE_ONLY:
                 continue
             works.append(pool.submit(run_pytest, source, environment, tally))
         try:

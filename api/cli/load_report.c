@@ -197,7 +197,7 @@ static enum status load_report_append_stages(const struct load_report *report, s
     const struct load_result *result = report->result;
     enum status status = STATUS_OK;
     if (result->stage_count)
-        status = buf_append_text(out, "\n  The server's own times, means in ms:", why);
+        status = buf_append_text(out, "\n  The server's own times, means in ms:\n ", why);
     for (size_t i = 0; i < result->stage_count && !status; i++) {
         const struct load_result_stage *stage = &result->stages[i];
         status = buf_append_text(out, i ? ", " : " ", why);

@@ -419,7 +419,7 @@ def test_the_table():
     assert "answers a second, 0 refused, 0 failed" in shown
     assert " s left" in shown and shown.index(" s left") < shown.index("closed loop")
     text = opened.stdout.decode()
-    assert "open loop, 100 requests a second due, at most 256 at a time" in text
+    assert "open loop, 100 requests a second due, at most 400 at a time" in text
     assert "after 1 s of warm-up" in text
     assert re.search(r"^  due +100$", text, re.MULTILINE)
 
