@@ -201,8 +201,8 @@ def test_every_block_says_how_it_is_tested():
     for before, block in zip([None, *BLOCKS], BLOCKS):
         first = block.lines[0]
         assert block.kind in KINDS, (
-            f"{block}: no comment before the block that begins with '{first}' says how it is tested,"
-            f" such as <!-- test: shell -->; see {os.path.basename(__file__)}"
+            f"{block}: no comment before the block that begins with '{first}' says how it is "
+            f"tested, such as <!-- test: shell -->; see {os.path.basename(__file__)}"
         )
         assert bool(block.reason) == (block.kind == "no"), f"{block}: a reason goes with 'no' alone"
         if block.kind == "output":
