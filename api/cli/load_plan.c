@@ -195,11 +195,16 @@ static enum status load_plan_read(const struct load_plan_input *input, struct bu
                                   struct fail *why)
 {
     enum status status = STATUS_OK;
+    size_t total = 0;
     for (size_t i = 0; i < input->image_count && !status; i++) {
         buf_init(&files[i], LOAD_PLAN_MAX_PICTURE_BYTES);
         status = input_read(&files[i], input->images[i], why);
+        total += files[i].size;
         if (!status && !files[i].size)
             status = status_fail(why, STATUS_FORMAT, "%s is empty", input_name(input->images[i]));
+        else if (!status && total > LOAD_PLAN_MAX_BYTES)
+            status = status_fail(why, STATUS_LIMIT, "the pictures have more than %d MiB together",
+                                 LOAD_PLAN_MAX_BYTES >> 20);
     }
     return status;
 }

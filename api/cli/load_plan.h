@@ -16,8 +16,7 @@ enum load_plan_body { LOAD_PLAN_RAW, LOAD_PLAN_MULTIPART, LOAD_PLAN_JSON, LOAD_P
 
 enum {
     LOAD_PLAN_MAX_PICTURE_BYTES = 64 << 20,
-    LOAD_PLAN_MAX_BYTES = 1 << 30, /* of all requests together */
-    LOAD_PLAN_MAX_HEADER_BYTES = 16384,
+    LOAD_PLAN_MAX_BYTES = 1 << 30, /* of all files together, and of all requests */
     LOAD_PLAN_MAX_PICTURES = 64 /* in one request */
 };
 

@@ -331,6 +331,8 @@ static enum status load_run_connections(struct load_run *run, struct fail *why)
         load_run_open(run, &run->connections[i], now_us);
     }
     enum status status = load_run_loop(run, why);
+    if (!run->has_ended)
+        load_run_end_measuring(run, clock_now_us());
     load_run_finish_counts(run);
     for (size_t i = 0; i < count; i++)
         load_connection_finish(&run->connections[i]);

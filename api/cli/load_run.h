@@ -27,7 +27,7 @@ struct load_run_options {
     uint64_t duration_us, warmup_us;
     uint64_t timeout_us; /* to open a connection; from the begin of a request to its answer */
 
-    /* Called some times a second, until all has been sent and from then on. */
+    /* Called a few times a second. */
     void (*progress)(void *context, const struct load_result *result, uint64_t now_us);
     void *context;
 };
