@@ -1,8 +1,8 @@
 /*
  * The commands of the command line. Each takes the arguments that follow the program's name, with
  * argv[0] the command's own name, and returns the exit status: 0 done, 1 failed, 2 wrong usage, 128
- * and its number after a signal.
- * Results go to standard output, messages to standard error. Called from main's thread, once.
+ * and its number after a signal. Results go to standard output, messages to standard error. Called
+ * from main's thread, once.
  */
 #ifndef API_CLI_CLI_H
 #define API_CLI_CLI_H

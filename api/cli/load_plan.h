@@ -17,7 +17,7 @@ enum load_plan_body { LOAD_PLAN_RAW, LOAD_PLAN_MULTIPART, LOAD_PLAN_JSON, LOAD_P
 enum {
     LOAD_PLAN_MAX_PICTURE_BYTES = 64 << 20,
     LOAD_PLAN_MAX_BYTES = 1 << 30, /* of all files together, and of all requests */
-    LOAD_PLAN_MAX_PICTURES = 64 /* in one request */
+    LOAD_PLAN_MAX_PICTURES = 64    /* in one request */
 };
 
 extern const char *const load_plan_body_names[LOAD_PLAN_BODY_COUNT];
