@@ -26,6 +26,7 @@ PYTEST_LIMIT_S = 1800
 # Under ThreadSanitizer, ten times as slow, what has little to do with threads would only take time:
 # integration tests of which others see the same threads, and unit tests that start none.
 ONE_THREAD = {
+    "test_cli_bench",
     "test_cli_classify",
     "test_cli_embed",
     "test_cli_model",
@@ -41,6 +42,7 @@ ONE_THREAD = {
 STARTS_THREADS = re.compile(
     r"pthread_create|parallel_create|engine_open|prompted_open|workers_create|things\.h"
 )
+RELEASE_ONLY = {"test_readme"}  # README.md is about that build
 AT_A_TIME = 2  # they wait for processes to start more than they compute
 
 SANITIZER_OPTIONS = {
@@ -235,6 +237,8 @@ def main():
             works.append(pool.submit(replay_corpus, binary, environment, tally))
         for source in sorted(ROOT.glob("tests/integration/test_*.py")):
             if threads_only and source.stem in ONE_THREAD:
+                continue
+            if build.name != "release" and source.stem in RELEASE_ONLY:
                 continue
             works.append(pool.submit(run_pytest, source, environment, tally))
         try:
