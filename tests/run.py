@@ -29,6 +29,7 @@ ONE_THREAD = {
     "test_cli_pool",
     "test_cli_tokenize",
     "test_import_pool",
+    "test_install",
     "test_preprocess_photos",
     "test_setup",
     "test_tokenizer_bulk",
