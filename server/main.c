@@ -34,6 +34,7 @@ static const struct {
     {"tokenize", cli_tokenize, "show the tokens of texts"},
     {"model", cli_model, "look into a model folder"},
     {"pool", cli_pool, "look into a prompt pool"},
+    {"health", cli_health, "ask a running server whether it is ready"},
 };
 
 enum { MAIN_COMMAND_COUNT = sizeof main_commands / sizeof main_commands[0] };

@@ -13,5 +13,6 @@ int cli_embed(int argc, char **argv);
 int cli_tokenize(int argc, char **argv);
 int cli_model(int argc, char **argv);
 int cli_pool(int argc, char **argv);
+int cli_health(int argc, char **argv);
 
 #endif
