@@ -79,7 +79,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(s
 Q := $(if $(V),,@)
 
 .PHONY: all everything run demo test check lint sanitize fuzz fuzzers bench clean help format \
-	install install-strip uninstall FORCE
+	install install-strip uninstall container-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -100,6 +100,7 @@ help:
 	@echo 'make sanitize     the tests under ASan+UBSan and under TSan'
 	@echo 'make lint         format, include rules, file and function length, warnings as errors'
 	@echo 'make fuzz         every fuzz target for FUZZ_SECONDS (default 300) each'
+	@echo 'make container-test  build the image from the Dockerfile without a daemon, and try it (as root)'
 	@echo 'make bench        build the benchmarks'
 
 run:
@@ -139,6 +140,10 @@ fuzz:
 	@deploy/setup.sh build lint
 	@$(SUBMAKE) fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+container-test:
+	@deploy/setup.sh container
+	@deploy/container_test.sh
 
 fuzzers: $(FUZZERS)
 	@:
