@@ -28,6 +28,7 @@ ONE_THREAD = {
     "test_cli_model",
     "test_cli_pool",
     "test_cli_tokenize",
+    "test_deploy",
     "test_import_pool",
     "test_install",
     "test_preprocess_photos",
