@@ -93,6 +93,7 @@ build_image() {
     mapfile -t variables < <(setting Env)
     mapfile -t health < <(setting Healthcheck.Test)
     user=$(b inspect --type image --format '{{.Docker.Config.User}}' $image)
+    user=${user:-0:0}
     stop=$(b inspect --type image --format '{{.Docker.Config.StopSignal}}' $image)
     health=("${health[@]:1}") # without the word CMD
 }
