@@ -27,9 +27,16 @@ b() {
     buildah --storage-driver vfs --root "$PWD/build/container/storage" --runroot "$work/run" "$@"
 }
 
+# The first process of the namespace, and with it all others.
+kill_server() {
+    [ -z "$server" ] || pkill -KILL --parent "$server" || true
+    server=
+    inside=
+}
+
 clean_up() {
     trap '' INT TERM
-    [ -z "$server" ] || pkill -KILL --parent "$server" || true
+    kill_server
     b rm --all >"$work/log" 2>&1 || cat "$work/log"
     b rmi --force $image >"$work/log" 2>&1 || true
     rm -rf --one-file-system "$work"
@@ -149,6 +156,7 @@ start() {
         fi
         sleep 0.1
     done
+    kill_server
     cat "$work/server.log"
     return 1
 }
@@ -156,9 +164,14 @@ start() {
 stop() {
     local status=0
     kill "-${stop#SIG}" "$inside"
-    timeout $limit_s tail --pid="$server" -f /dev/null || return 1
-    wait "$server" || status=$?
-    server=
+    if timeout $limit_s tail --pid="$server" -f /dev/null; then
+        wait "$server" || status=$?
+        server=
+    else
+        echo "still there after $limit_s s"
+        status=1
+        kill_server
+    fi
     [ "$status" -eq 0 ] || cat "$work/server.log"
     return "$status"
 }
