@@ -6,6 +6,8 @@
 #   make SAN=thread               build/thread/attriprompt
 #   make WERROR=1                 warnings are errors
 #   make V=1                      show the commands
+#
+# Installation takes the usual variables: make install PREFIX=/usr DESTDIR=/tmp/stage
 
 CC ?= cc
 comma := ,
@@ -35,6 +37,27 @@ OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))
 LIBRARY := $(B)/libattriprompt.a
 PROGRAM := $(B)/attriprompt
 
+# Where things are installed. Compiled in: $(modeldir).
+PREFIX ?= /usr/local
+prefix = $(PREFIX)
+exec_prefix = $(prefix)
+bindir = $(exec_prefix)/bin
+datarootdir = $(prefix)/share
+datadir = $(datarootdir)
+docdir = $(datarootdir)/doc/attriprompt
+sysconfdir = $(if $(filter /usr,$(prefix)),/etc,$(prefix)/etc)
+unitdir = $(prefix)/lib/systemd/system
+pkgdatadir = $(datadir)/attriprompt
+modeldir = $(pkgdatadir)/models/emoji-clip
+INSTALL = install
+INSTALL_PROGRAM = $(INSTALL)
+INSTALL_DATA = $(INSTALL) -m 644
+
+MODEL := engine/models/emoji-clip
+MODEL_FILES := $(wildcard $(MODEL)/*.*)
+SAMPLES := $(wildcard $(MODEL)/samples/*)
+INSTALLED := $(B)/installed
+
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
 CHECKERS := $(patsubst tests/golden/%.c,$(B)/golden/%,$(wildcard tests/golden/*.c))
@@ -55,7 +78,8 @@ endif
 SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 Q := $(if $(V),,@)
 
-.PHONY: all everything run demo test check lint sanitize fuzz fuzzers bench clean help format
+.PHONY: all everything run demo test check lint sanitize fuzz fuzzers bench clean help format \
+	install install-strip uninstall container-test FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -70,10 +94,13 @@ help:
 	@echo 'make run          install what is missing, build, serve the shipped model on port 8080'
 	@echo 'make test         install what the tests need, build, run all of them'
 	@echo 'make demo         classify the sample pictures'
+	@echo 'make install      install below PREFIX (default /usr/local), staged in DESTDIR if given'
+	@echo 'make uninstall    remove what was installed, but a configuration that was changed'
 	@echo 'make check        run the tests of this variant without installing anything'
 	@echo 'make sanitize     the tests under ASan+UBSan and under TSan'
 	@echo 'make lint         format, include rules, file and function length, warnings as errors'
 	@echo 'make fuzz         every fuzz target for FUZZ_SECONDS (default 300) each'
+	@echo 'make container-test  build the image from the Dockerfile without a daemon, and try it (as root)'
 	@echo 'make bench        build the benchmarks'
 
 run:
@@ -113,6 +140,10 @@ fuzz:
 	@deploy/setup.sh build lint
 	@$(SUBMAKE) fuzzers
 	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+container-test:
+	@deploy/setup.sh container
+	@deploy/container_test.sh
 
 fuzzers: $(FUZZERS)
 	@:
@@ -177,6 +208,53 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libattriprompt.a
 	@echo '  LD    $@'
 	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< build/fuzz/libattriprompt.a \
 		$(LDLIBS)
+
+# ---- Installation ----
+
+# The installed program differs in the place of the shipped model, which is an object of its own.
+$(INSTALLED)/shipped.o: config/shipped.c config/shipped.h FORCE
+	@mkdir -p $(@D)
+	@echo '  CC    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -DSHIPPED_MODEL='"$(modeldir)"' -c -o $@ $<
+
+$(INSTALLED)/attriprompt: $(B)/server/main.o $(INSTALLED)/shipped.o $(LIBRARY)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Every option stands there with its default, as a comment.
+$(INSTALLED)/attriprompt.conf: config/attriprompt.conf FORCE
+	@mkdir -p $(@D)
+	$(Q)sed -e '1a # Take away the # before a name to set it.' -e 's|^model = .*|model = $(modeldir)|' \
+		-e 's/^[a-z]/# &/' $< >$@
+
+$(INSTALLED)/attriprompt.service: deploy/attriprompt.service.in FORCE
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@bindir@|$(bindir)|' -e 's|@sysconfdir@|$(sysconfdir)|' -e 's|@docdir@|$(docdir)|' \
+		$< >$@
+
+# A configuration that is there already is its owner's.
+install: $(addprefix $(INSTALLED)/,attriprompt attriprompt.conf attriprompt.service)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(modeldir)/samples $(docdir) $(sysconfdir) $(unitdir))
+	$(INSTALL_PROGRAM) $(INSTALLED)/attriprompt $(DESTDIR)$(bindir)/attriprompt
+	$(INSTALL_DATA) $(MODEL_FILES) $(DESTDIR)$(modeldir)
+	$(INSTALL_DATA) $(SAMPLES) $(DESTDIR)$(modeldir)/samples
+	$(INSTALL_DATA) README.md LICENSE $(INSTALLED)/attriprompt.conf $(DESTDIR)$(docdir)
+	$(INSTALL_DATA) $(INSTALLED)/attriprompt.service $(DESTDIR)$(unitdir)
+	test -e $(DESTDIR)$(sysconfdir)/attriprompt.conf || \
+		$(INSTALL_DATA) $(INSTALLED)/attriprompt.conf $(DESTDIR)$(sysconfdir)
+
+install-strip:
+	$(MAKE) INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s' install
+
+uninstall:
+	! cmp -s $(DESTDIR)$(docdir)/attriprompt.conf $(DESTDIR)$(sysconfdir)/attriprompt.conf || \
+		rm $(DESTDIR)$(sysconfdir)/attriprompt.conf
+	rm -f $(DESTDIR)$(bindir)/attriprompt $(DESTDIR)$(unitdir)/attriprompt.service
+	rm -f $(addprefix $(DESTDIR)$(docdir)/,README.md LICENSE attriprompt.conf)
+	rm -f $(addprefix $(DESTDIR)$(modeldir)/samples/,$(notdir $(SAMPLES)))
+	rm -f $(addprefix $(DESTDIR)$(modeldir)/,$(notdir $(MODEL_FILES)))
+	rmdir $(addprefix $(DESTDIR),$(modeldir)/samples $(modeldir) $(pkgdatadir)/models $(pkgdatadir) \
+		$(docdir)) 2>/dev/null || true
 
 # What it embeds, which the compiler does not tell.
 $(B)/api/web/web_page.o build/fuzz/api/web/web_page.o: api/web/index.html api/openapi.json

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/shipped.h"
 #include "engine/base/buf.h"
 
 enum config_type { CONFIG_NUMBER, CONFIG_TEXT, CONFIG_CHOICE };
@@ -47,8 +48,7 @@ static const struct config_option config_options[] = {
     CONFIG_TEXT_ROW("host", host, "127.0.0.1", "address or name to listen on"),
     CONFIG_NUMBER_ROW("port", port, "8080", 0, 65535,
                       "port to listen on; 0 takes any free one, which is printed"),
-    CONFIG_TEXT_ROW("model", model, "engine/models/emoji-clip",
-                    "model folder in HuggingFace's layout"),
+    CONFIG_TEXT_ROW("model", model, shipped_model, "model folder in HuggingFace's layout"),
     CONFIG_TEXT_ROW("pool", pool, NULL,
                     "file of a prompt pool, which becomes the one that requests get by default"),
     CONFIG_CHOICE_ROW("pool-fingerprint", pool_fingerprint, "match", config_fingerprints,

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the packages that a task needs and that are not there yet, on Debian 12 and newer. On any
 # other system it says what is needed and installs nothing.
-#   deploy/setup.sh [build] [run] [test] [lint] [models]      (build when nothing is named)
+#   deploy/setup.sh [build] [run] [test] [lint] [models] [container] [deploy]
+# Without a name: build.
 set -eu
 
 build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pthread-dev
@@ -11,6 +12,8 @@ run="curl"
 test="curl libcmocka-dev python3 python3-numpy python3-pil python3-pytest
     python3-pytest-timeout python3-regex"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
+container="buildah curl iproute2 mmdebstrap procps"
+deploy="prometheus python3-yaml systemd"
 models="python3 python3-numpy python3-pil python3-regex python3-torch libjpeg-turbo-progs
     librsvg2-bin"
 
@@ -38,8 +41,10 @@ for group in "${@:-build}"; do
     test) wanted="$wanted $test" ;;
     lint) wanted="$wanted $lint" ;;
     models) wanted="$wanted $models" ;;
+    container) wanted="$wanted $container" ;;
+    deploy) wanted="$wanted $deploy" ;;
     *)
-        say "setup: unknown group '$group'; there are: build run test lint models"
+        say "setup: unknown group '$group'; there are: build run test lint models container deploy"
         exit 2
         ;;
     esac

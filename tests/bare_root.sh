@@ -21,23 +21,8 @@ say() {
     printf '\n==== %s\n' "$*"
 }
 
-# The package sources of this machine, without those of other vendors.
-sources() {
-    local file
-    for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
-        if [ -f "$file" ]; then
-            echo "$file"
-            return
-        fi
-    done
-    echo http://deb.debian.org/debian
-}
-
 make_root() {
-    apt-config dump --format '%F "%v";%n' Acquire::http Acquire::https \
-        Acquire::Check-Valid-Until Acquire::Check-Date >"$work/apt.conf"
-    mmdebstrap --quiet --variant=minbase --include=make,git,ca-certificates \
-        --aptopt="$work/apt.conf" bookworm "$root" "$(sources)"
+    tests/debian_root.sh "$root" make,git,ca-certificates
     git clone --quiet --no-hardlinks . "$root/srv/attriprompt"
 }
 

@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "api/cli/terminal.h"
+#include "config/shipped.h"
 #include "engine/base/mem.h"
 #include "engine/engine.h"
-
-#define ARGUMENTS_SHIPPED_MODEL "engine/models/emoji-clip"
 
 void arguments_init(struct arguments *arguments, const char *command, int argc, char **argv,
                     const struct option *options)
@@ -19,7 +18,7 @@ void arguments_init(struct arguments *arguments, const char *command, int argc, 
         .argc = argc,
         .argv = argv,
         .options = options,
-        .model_dir = model_dir && *model_dir ? model_dir : ARGUMENTS_SHIPPED_MODEL,
+        .model_dir = model_dir && *model_dir ? model_dir : shipped_model,
     };
     optind = 0; /* glibc: forget any earlier scan */
     opterr = 0;
