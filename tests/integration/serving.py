@@ -55,6 +55,15 @@ class Server:
         self.errors.seek(0)
         return self.errors.read().decode("utf-8", "replace")
 
+    def read_log(self):
+        """What was logged, line by line, but for anything that is no JSON."""
+        lines = self.read_errors().split("\n")[:-1]  # without one that is not whole yet
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def read_messages(self):
+        """(level, message) of whatever was logged that is no request."""
+        return [(line["level"], line["message"]) for line in self.read_log() if "message" in line]
+
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
