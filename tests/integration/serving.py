@@ -33,13 +33,13 @@ class Reply:
 class Server:
     """One running service. Whatever it prints on standard error is looked through at its end."""
 
-    def __init__(self, *options, env=None):
+    def __init__(self, *options, env=None, binary=BINARY, stderr=None):
         self.errors = tempfile.TemporaryFile()
-        command = [BINARY, "serve", "--port", "0", "--model", MODEL, *map(str, options)]
+        command = [binary, "serve", "--port", "0", "--model", MODEL, *map(str, options)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=self.errors if stderr is None else stderr,
             cwd=ROOT,
             env=env or environment(),
         )
@@ -112,9 +112,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*options, env=None):
+def serving(*options, **how):
     """A service for the length of a with statement, which must end with status 0."""
-    server = Server(*options, env=env)
+    server = Server(*options, **how)
     try:
         yield server
     except BaseException:
