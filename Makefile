@@ -129,7 +129,7 @@ $(PROGRAM): $(B)/server/main.o $(LIBRARY)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # What has hooks is linked in before the library's own object of that name is looked for.
-$(HOOKS): $(B)/server/main.o $(B)/hooks/server/workers.o $(B)/hooks/tests/hooks/test_hook.o $(LIBRARY)
+$(HOOKS): $(B)/server/main.o $(B)/hooks/server/workers.o $(B)/hooks/tests/hooks/hold_worker.o $(LIBRARY)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 

@@ -9,7 +9,7 @@ build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pt
     libsqlite3-dev"
 run="curl"
 test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pytest-timeout
-    python3-regex"
+    python3-regex prometheus"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
 models="python3 python3-numpy python3-pil python3-regex python3-torch librsvg2-bin"
 

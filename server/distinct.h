@@ -1,5 +1,5 @@
 /*
- * About how many different things there have been, in a fixed 8 KiB (linear counting): within 1 %
+ * About how many different things there have been, in a fixed 8 KiB (linear counting): within 2 %
  * up to 100,000, and no more than DISTINCT_MOST. Any thread.
  */
 #ifndef SERVER_DISTINCT_H

@@ -178,13 +178,13 @@ def test_a_log_that_nobody_reads_stops_nothing():
         count += 100
         assert count < 10000
     text = b""
-    reader = threading.Thread(target=lambda: drain())
 
-    def drain():
+    def read():
         nonlocal text
         while step := os.read(here, 65536):
             text += step
 
+    reader = threading.Thread(target=read)
     reader.start()
     running.stop()
     reader.join()
@@ -205,7 +205,9 @@ def test_hang_up_changes_nothing_of_the_log(server):
 
 def answers_of_every_kind(server):
     """(what, the first answer to it) of all ways in which an answer comes about."""
-    slow = "&".join(f"labels={label}" for label in slow_labels(77, 150))
+    slow = "&".join(f"labels={label}" for label in slow_labels(77, 150)).replace(" ", "+")
+    slow = f"/v1/classify?timeout_ms=1&{slow}"
+    large = b"Content-Length: 900000"
     png = b"Content-Type: image/png"
     length = b"Content-Length: %d" % len(DOG)
     no_host = b"GET /livez HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n"
@@ -221,12 +223,12 @@ def answers_of_every_kind(server):
         (405, head("PUT", "/livez", name)),
         (400, no_host),
         (400, head("GET", "/livez", name, b"Host: twice")),
-        (413, head("POST", "/v1/classify", name, b"Content-Length: 900000")),
-        (413, head("POST", "/v1/classify", name, b"Content-Length: 900000", b"Expect: 100-continue")),
+        (413, head("POST", "/v1/classify", name, large)),
+        (413, head("POST", "/v1/classify", name, large, b"Expect: 100-continue")),
         (415, head("POST", "/v1/classify", name, b"Content-Length: 1") + b"x"),
         (422, head("POST", "/v1/classify?top_k=0", name, png, length) + DOG),
         (501, head("POST", "/v1/classify", name, b"Transfer-Encoding: gzip")),
-        (504, head("POST", f"/v1/classify?timeout_ms=1&{slow}".replace(" ", "+"), name, png, length) + DOG),
+        (504, head("POST", slow, name, png, length) + DOG),
     ]
 
 
@@ -248,9 +250,9 @@ def test_busy_and_slow_answers_have_them_too():
     with serving(*options) as running:
 
         def post(i):
-            labels = ",".join(slow_labels(i))
+            path = "/v1/classify?labels=" + ",".join(slow_labels(i)).replace(" ", "+")
             headers = {"X-Request-Id": f"busy-{i}", "Content-Type": "image/png"}
-            return running.request("POST", "/v1/classify?labels=" + labels.replace(" ", "+"), DOG, headers)
+            return running.request("POST", path, DOG, headers)
 
         replies = at_once(8, post)
         assert 429 in [reply.status for reply in replies]
@@ -258,7 +260,8 @@ def test_busy_and_slow_answers_have_them_too():
             assert reply.headers["x-request-id"] == f"busy-{i}"
             assert "total;dur=" in reply.headers["server-timing"]
         with running.connect() as connection, connection.makefile("rb") as stream:
-            connection.sendall(head("POST", "/v1/classify", b"Content-Length: 9", b"X-Request-Id: late"))
+            lines = b"Content-Length: 9", b"X-Request-Id: late"
+            connection.sendall(head("POST", "/v1/classify", *lines))
             reply = read_reply(stream)
         assert_problem(reply, 408, "body_too_slow")
         assert reply.headers["x-request-id"] == "late"

@@ -6,7 +6,7 @@ import threading
 import time
 
 from command_line import BINARY, environment
-from hostile import FEWER
+from hostile import FEWER, whole_request
 from metrics import read_metrics
 from resources import wait_until
 from serving import DOG, Server, assert_problem, serving
@@ -78,19 +78,13 @@ def test_two_signals_end_a_server_whose_worker_hangs(tmp_path):
     hold = tmp_path / "hold"
     server = Server(binary=HOOKS, env=environment(**{HOLD: str(hold)}))
     hold.touch()
-    client = threading.Thread(target=lambda: server.connect().sendall(picture()))
-    client.start()
-    client.join()
-    wait_until(lambda: server.get("/livez").status == 200, "no answer")
-    server.signal()
-    wait_until(lambda: "finishing" in server.read_errors(), "it does not drain")
-    server.signal()
-    assert server.wait() == 1
-
-
-def picture():
-    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(DOG)}"
-    return head.encode() + b"\r\n\r\n" + DOG
+    with server.connect() as connection:
+        connection.sendall(whole_request())
+        assert server.get("/livez").status == 200
+        server.signal()
+        wait_until(lambda: "finishing" in server.read_errors(), "it does not drain")
+        server.signal()
+        assert server.wait() == 1
 
 
 def long_request():
