@@ -12,7 +12,7 @@ comma := ,
 VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
 B := build/$(VARIANT)
 
-PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc nettle sqlite3
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libwebp libwebpdemux libutf8proc nettle sqlite3
 PKG_CONFIG ?= pkg-config
 # Deferred, so that targets which need no compiler work before anything is installed.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -28,7 +28,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread $(OPTIMISE) -fno-omit-frame-poi
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LDLIBS = $(PKG_LIBS) -lm
 
-SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
+SOURCES := $(wildcard engine/base/*.c engine/*.c engine/train/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
 	api/web/*.c)
 MAIN := server/main.c
 OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))

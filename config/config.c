@@ -26,6 +26,7 @@ static const char *const config_log_levels[] = {"error", "warn", "info", "debug"
 static const char *const config_fingerprints[] = {"match", "any", NULL};
 static const char *const config_log_formats[] = {"auto", "json", "text", NULL};
 static const char *const config_switches[] = {"on", "off", NULL};
+static const char *const config_jpeg_decodings[] = {"exact", "scaled", NULL};
 static const char *const config_activations[] = {"model", "quick_gelu", "gelu", NULL};
 
 #define CONFIG_ROW(type_, name_, field_, preset_, ...)                                             \
@@ -81,10 +82,14 @@ static const struct config_option config_options[] = {
         "max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
         "all bodies and answers in memory together; beyond it requests are answered 429"),
 
+    CONFIG_NUMBER_ROW("max-image-bytes", max_image_bytes, "33554432", 1, 2 * GIB,
+                      "largest file of a picture"),
     CONFIG_NUMBER_ROW("max-image-pixels", max_image_pixels, "50000000", 1, 4 * GIB,
                       "width times height of a picture"),
     CONFIG_NUMBER_ROW("max-jpeg-scans", max_jpeg_scans, "100", 1, 10000,
                       "scans of a progressive JPEG"),
+    CONFIG_CHOICE_ROW("jpeg-decoding", jpeg_decoding, "exact", config_jpeg_decodings,
+                      "scaled: decode large JPEGs smaller; faster, and nearly the same"),
     CONFIG_NUMBER_ROW("max-images-per-request", max_images_per_request, "32", 1, 4096,
                       "pictures in one request"),
     CONFIG_NUMBER_ROW("max-labels", max_labels, "2000", 1, 1000000, "labels in one request"),

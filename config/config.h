@@ -21,6 +21,8 @@
 
 enum config_fingerprint { CONFIG_MATCH, CONFIG_ANY };
 
+enum config_jpeg_decoding { CONFIG_JPEG_EXACT, CONFIG_JPEG_SCALED };
+
 enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_GELU };
 
 enum config_log_format { CONFIG_LOG_AUTO, CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
@@ -52,8 +54,10 @@ struct config {
     uint64_t body_timeout_ms;
     uint64_t max_buffered_bytes;
 
+    uint64_t max_image_bytes;
     uint64_t max_image_pixels;
     uint64_t max_jpeg_scans;
+    uint64_t jpeg_decoding; /* enum config_jpeg_decoding */
     uint64_t max_images_per_request;
     uint64_t max_labels;
     uint64_t max_label_texts;

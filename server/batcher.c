@@ -98,16 +98,25 @@ void batcher_init(struct batcher *batcher, const struct batcher_limits *limits)
     *batcher = (struct batcher){.limits = *limits};
 }
 
+enum status batcher_check_room(const struct batcher *batcher, bool low_priority, struct fail *why)
+{
+    size_t most = batcher->limits.max_rows;
+    if (low_priority)
+        most = (most + 1) / 2;
+    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) < most)
+        return STATUS_OK;
+    return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", most,
+                       low_priority ? " for low priority" : "");
+}
+
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
                          struct fail *why)
 {
     const struct batcher_limits *limits = &batcher->limits;
     size_t bytes = batcher_bytes(&batcher->waiting) + batcher_bytes(&batcher->ready);
     bool alone = batcher_is_empty(&batcher->waiting) && batcher_is_empty(&batcher->ready);
-    size_t max_rows = job->low_priority ? (limits->max_rows + 1) / 2 : limits->max_rows;
-    if (batcher_queue_rows(batcher) >= max_rows)
-        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", max_rows,
-                           job->low_priority ? " for low priority" : "");
+    if (batcher_check_room(batcher, job->low_priority, why))
+        return STATUS_LIMIT;
     if (!alone && (bytes > limits->max_bytes || job->buffered_bytes > limits->max_bytes - bytes))
         return status_fail(why, STATUS_LIMIT, "the queue is full (%zu bytes of bodies)",
                            limits->max_bytes);

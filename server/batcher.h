@@ -87,6 +87,9 @@ enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN, BATCHER_ANSWER
 
 void batcher_init(struct batcher *batcher, const struct batcher_limits *limits);
 
+/* STATUS_LIMIT if there is no row left for a new job of that class. */
+enum status batcher_check_room(const struct batcher *batcher, bool low_priority, struct fail *why);
+
 /* A new job. STATUS_LIMIT names the bound that it would exceed; the job stays the caller's then. */
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
                          struct fail *why);

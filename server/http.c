@@ -20,7 +20,7 @@
 #include "server/workers.h"
 
 enum {
-    HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
+    HTTP_CONNECTION_MEMORY = 32 * 1024, /* head of a request, and its pieces in between */
     HTTP_PROBE_MS = 500,                /* between two looks at clients */
     HTTP_SCAN_MS = 1000                 /* and at the pool folder */
 };

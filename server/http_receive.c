@@ -11,6 +11,7 @@
 #include "server/clock.h"
 #include "server/http_internal.h"
 #include "server/request.h"
+#include "server/workers.h"
 
 enum { HTTP_RECEIVE_LINGER_MS = 3000 }; /* how long a client that was refused may go on sending */
 
@@ -177,6 +178,18 @@ static void http_receive_begin_upload(struct request *request)
     }
 }
 
+/* What waits will be there when the body is: a refusal now saves reading and keeping it. */
+static void http_receive_check_room(struct request *request)
+{
+    struct workers *workers = request->http->service->workers;
+    struct fail why;
+    if (!workers_check_room(workers, &why))
+        return;
+    http_receive_refuse(request, 429, "queue_full", why.message);
+    request->rejection = METRICS_QUEUE_FULL;
+    request->reply.retry_after_s = workers_retry_after_s(workers, false);
+}
+
 /* The head is here. A request that will be refused may still have a body on the way: then the
  * answer waits until that has been read, unless the client waits for leave to send it or it is too
  * large to be read. */
@@ -198,6 +211,8 @@ bool http_receive_head(struct request *request, const char *method, const char *
     bool too_large = http_receive_is_too_large(request);
     if (!request->reply.status && too_large)
         http_receive_refuse_too_large(request);
+    if (!request->reply.status && request->route->for_pictures)
+        http_receive_check_room(request);
     if (!request->reply.status && request->route->spooled)
         http_receive_begin_upload(request);
     if (!request->reply.status)

@@ -37,8 +37,8 @@ static const char *const metrics_rejections[METRICS_REJECTIONS] = {
     [METRICS_INCOMPLETE] = "incomplete",
 };
 
-static const char *const metrics_formats[METRICS_IMAGE_FORMATS] = {"jpeg", "png", "webp",
-                                                                   "unknown"};
+static const char *const metrics_formats[IMAGE_FORMATS] = {
+    [IMAGE_UNKNOWN] = "unknown", [IMAGE_JPEG] = "jpeg", [IMAGE_PNG] = "png", [IMAGE_WEBP] = "webp"};
 
 enum metrics_result {
     METRICS_OK,
@@ -91,7 +91,7 @@ struct metrics {
     uint64_t rejections[METRICS_REJECTIONS];
     uint64_t cancelled;
     uint64_t connections[2]; /* without and with a request */
-    _Atomic uint64_t images[METRICS_IMAGE_FORMATS][METRICS_RESULTS];
+    _Atomic uint64_t images[IMAGE_FORMATS][METRICS_RESULTS];
     _Atomic uint64_t loads[METRICS_LOADS];
     struct distinct compositions;
     size_t *path_of_route; /* [router->count] */
@@ -193,22 +193,10 @@ static enum metrics_result metrics_result_of(enum status status)
     }
 }
 
-void metrics_count_image(struct metrics *metrics, enum metrics_image_format format,
-                         enum status status)
+void metrics_count_image(struct metrics *metrics, enum image_format format, enum status status)
 {
     atomic_fetch_add_explicit(&metrics->images[format][metrics_result_of(status)], 1,
                               memory_order_relaxed);
-}
-
-enum metrics_image_format metrics_image_format_of(const uint8_t *bytes, size_t size)
-{
-    if (size >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3))
-        return METRICS_JPEG;
-    if (size >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8))
-        return METRICS_PNG;
-    if (size >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4))
-        return METRICS_WEBP;
-    return METRICS_UNKNOWN_FORMAT;
 }
 
 void metrics_count_pool_load(struct metrics *metrics, enum status status)
@@ -308,7 +296,7 @@ static void metrics_write_images(const struct metrics *metrics, struct expositio
 {
     static const char name[] = "attriprompt_images_total";
     exposition_begin(exposition, name, "counter", "Pictures, and what came of decoding them.");
-    for (size_t format = 0; format < METRICS_IMAGE_FORMATS; format++)
+    for (size_t format = 0; format < IMAGE_FORMATS; format++)
         for (size_t result = 0; result < METRICS_RESULTS; result++) {
             uint64_t count =
                 atomic_load_explicit(&metrics->images[format][result], memory_order_relaxed);

@@ -29,14 +29,6 @@ enum metrics_rejection {
     METRICS_REJECTIONS
 };
 
-enum metrics_image_format {
-    METRICS_JPEG,
-    METRICS_PNG,
-    METRICS_WEBP,
-    METRICS_UNKNOWN_FORMAT,
-    METRICS_IMAGE_FORMATS
-};
-
 struct metrics;
 
 /* Counts for every path of the router, which must outlive it. */
@@ -64,9 +56,7 @@ void metrics_count_stages(struct metrics *metrics, const struct job_timings *tim
 void metrics_count_cancelled(struct metrics *metrics);
 
 /* What came of a picture: 0 or why it could not be decoded. Any thread. */
-void metrics_count_image(struct metrics *metrics, enum metrics_image_format format,
-                         enum status status);
-enum metrics_image_format metrics_image_format_of(const uint8_t *bytes, size_t size);
+void metrics_count_image(struct metrics *metrics, enum image_format format, enum status status);
 
 /* What came of loading a pool. Any thread. */
 void metrics_count_pool_load(struct metrics *metrics, enum status status);

@@ -26,7 +26,7 @@ static enum status self_test_classify(struct engine *engine, struct engine_sessi
                              : status_fail(why, STATUS_NO_MEMORY, "no memory for a self-test");
     if (!status)
         status = engine_decode(engine, self_test_picture, sizeof self_test_picture,
-                               &engine_image_default_limits, pixels, NULL, why);
+                               &engine_image_default_options, pixels, NULL, why);
     if (!status && pool)
         status = engine_composition_create(pool, &composition, why);
     if (!status)

@@ -466,6 +466,15 @@ enum status workers_submit(struct workers *workers, struct job *job, struct fail
     return status;
 }
 
+enum status workers_check_room(struct workers *workers, struct fail *why)
+{
+    struct workers_lane *lane = &workers->pictures;
+    pthread_mutex_lock(&lane->lock);
+    enum status status = batcher_check_room(&lane->batcher, false, why);
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
 bool workers_cancel(struct workers *workers, struct job *job)
 {
     struct workers_lane *lane = workers_lane_of(workers, job);
@@ -479,10 +488,10 @@ bool workers_cancel(struct workers *workers, struct job *job)
     return removed;
 }
 
-unsigned workers_retry_after_s(struct workers *workers, const struct job *job)
+unsigned workers_retry_after_s(struct workers *workers, bool background)
 {
-    struct workers_lane *lane = workers_lane_of(workers, job);
-    size_t threads = job->kind->background ? WORKERS_BACKGROUND : workers->picture_threads;
+    struct workers_lane *lane = background ? &workers->background : &workers->pictures;
+    size_t threads = background ? WORKERS_BACKGROUND : workers->picture_threads;
     pthread_mutex_lock(&lane->lock);
     uint64_t backlog_us = batcher_backlog_us(&lane->batcher, threads);
     pthread_mutex_unlock(&lane->lock);

@@ -42,9 +42,12 @@ void workers_destroy(struct workers *workers);
  * be done by its deadline: the job stays the caller's. Loop thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
+/* STATUS_LIMIT while the queue of pictures takes no job of any priority. Loop thread. */
+enum status workers_check_room(struct workers *workers, struct fail *why);
+
 /* What to tell a client whose job was refused: how many seconds the work that waits will take, from
  * 1 to 60. Loop thread. */
-unsigned workers_retry_after_s(struct workers *workers, const struct job *job);
+unsigned workers_retry_after_s(struct workers *workers, bool background);
 
 /* use(argument, session) for the session of each worker for pictures, until one fails. Before the
  * first job. */

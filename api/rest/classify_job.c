@@ -64,9 +64,11 @@ static void classify_job_decode(struct classify_job *job, const struct job_tools
 {
     const struct config *config = job->service->config;
     const struct engine *engine = tools->engine;
-    struct engine_image_limits limits = {
+    const struct engine_image_options options = {
+        .max_bytes = config->max_image_bytes,
         .max_pixels = config->max_image_pixels,
         .max_jpeg_scans = (uint32_t)config->max_jpeg_scans,
+        .scaled_jpeg = config->jpeg_decoding == CONFIG_JPEG_SCALED,
     };
     size_t image_size = engine_info(engine)->image_size;
     size_t rows = 0;
@@ -77,12 +79,12 @@ static void classify_job_decode(struct classify_job *job, const struct job_tools
         job_show_life(tools);
         if (!image->why.code)
             image->why.code =
-                engine_decode(engine, image->bytes, image->size, &limits,
+                engine_decode(engine, image->bytes, image->size, &options,
                               pixels + rows * 3 * image_size * image_size, NULL, &image->why);
         if (!image->why.code)
             rows++;
-        metrics_count_image(job->service->metrics,
-                            metrics_image_format_of(image->bytes, image->size), image->why.code);
+        metrics_count_image(job->service->metrics, image_sniff(image->bytes, image->size),
+                            image->why.code);
     }
     job->job.rows = rows;
 }

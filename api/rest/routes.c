@@ -9,7 +9,7 @@
 #include "api/web/web_page.h"
 
 static const struct router_route routes_table[] = {
-    {"POST", "/v1/classify", classify_job_handle, .while_draining = false},
+    {"POST", "/v1/classify", classify_job_handle, .for_pictures = true},
     {"GET", "/v1/label-sets", label_set_resource_handle_list, .while_draining = false},
     {"GET", "/v1/label-sets/{name}", label_set_resource_handle_get, .while_draining = false},
     {"PUT", "/v1/label-sets/{name}", label_set_job_handle_put, .while_draining = false},

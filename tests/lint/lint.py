@@ -59,6 +59,8 @@ THIRD_PARTY = {
     "jpeglib.h": (["engine/"], "one file"),
     "jerror.h": (["engine/"], "one file"),
     "png.h": (["engine/"], "one file"),
+    "webp/decode.h": (["engine/"], "one file"),
+    "webp/demux.h": (["engine/"], "one file"),
     "utf8proc.h": (["engine/"], "one file"),
     "nettle/sha2.h": (["engine/base/"], "one file"),
     "jansson.h": (["engine/", "config/", "api/"], "any file"),
