@@ -165,6 +165,11 @@ const struct view_shape *view_maker_shape(const struct view_maker *maker)
     return &maker->shape;
 }
 
+size_t view_maker_most(const struct view_maker *maker)
+{
+    return maker->max_pictures;
+}
+
 /* ---- Looking ---- */
 
 static void view_maker_write(const struct view_maker *maker, size_t picture, float *view)

@@ -38,6 +38,7 @@ enum status view_maker_create(struct engine_session *session, const struct view_
 void view_maker_destroy(struct view_maker *maker); /* NULL is allowed */
 
 const struct view_shape *view_maker_shape(const struct view_maker *maker);
+size_t view_maker_most(const struct view_maker *maker); /* max_pictures */
 size_t view_floats(const struct view_shape *shape);
 
 /* pixels [count, 3, image_size, image_size] -> out_views [count, view_floats]; count at most
