@@ -9,7 +9,7 @@ build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pt
     libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libutf8proc-dev
     nettle-dev libsqlite3-dev"
 run="curl"
-test="curl libcmocka-dev python3 python3-numpy python3-pil python3-pytest
+test="curl libcmocka-dev prometheus python3 python3-numpy python3-pil python3-pytest
     python3-pytest-timeout python3-regex"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
 container="buildah curl iproute2 mmdebstrap procps"

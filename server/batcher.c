@@ -15,6 +15,11 @@ static size_t batcher_rows(const struct batcher_line *line)
     return line->normal.rows + line->low.rows;
 }
 
+size_t batcher_queue_rows(const struct batcher *batcher)
+{
+    return batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready);
+}
+
 static size_t batcher_bytes(const struct batcher_line *line)
 {
     return line->normal.bytes + line->low.bytes;
@@ -186,7 +191,12 @@ enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struc
     }
     if (batcher_is_empty(&batcher->ready) || batcher_holds_back(batcher, now_us))
         return BATCHER_IDLE;
+    enum batcher_reason reason = batcher_fills_batch(batcher)     ? BATCHER_FULL
+                                 : batcher->limits.batch_delay_us ? BATCHER_DELAYED
+                                                                  : BATCHER_GREEDY;
     *out_jobs = batcher_take_batch(batcher, now_us, out_rows);
+    batcher->figures.batches[reason]++;
+    histogram_add(&batcher->figures.rows, &histogram_rows, *out_rows);
     return BATCHER_RUN;
 }
 
@@ -217,8 +227,7 @@ uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers)
 {
     if (!(batcher->done_rows > 0))
         return 0;
-    size_t rows = batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) +
-                  batcher_rows(&batcher->to_answer);
+    size_t rows = batcher_queue_rows(batcher) + batcher_rows(&batcher->to_answer);
     return (uint64_t)((double)rows * batcher->busy_us / batcher->done_rows / (double)workers);
 }
 

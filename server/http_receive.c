@@ -44,6 +44,7 @@ static void http_receive_refuse_too_large(struct request *request)
     snprintf(detail, sizeof detail, "the body is larger than %" PRIu64 " bytes",
              http_receive_most_bytes(request));
     http_receive_refuse(request, 413, "body_too_large", detail);
+    request->rejection = METRICS_BODY_TOO_LARGE;
 }
 
 static void http_receive_refuse_busy(struct request *request)
@@ -52,6 +53,7 @@ static void http_receive_refuse_busy(struct request *request)
     snprintf(detail, sizeof detail, "the requests in memory have reached %" PRIu64 " bytes",
              request->http->service->config->max_buffered_bytes);
     http_receive_refuse(request, 429, "server_busy", detail);
+    request->rejection = METRICS_MEMORY_FULL;
 }
 
 static void http_receive_set_parameter(struct request *request, const char *path)
@@ -87,10 +89,8 @@ static void http_receive_find_route(struct request *request, const char *method,
 
 static void http_receive_set_line(struct request *request, const char *method, const char *path)
 {
-    snprintf(request->line, sizeof request->line, "%s %s", method, path);
-    for (char *c = request->line; *c; c++)
-        if (*c < 0x20 || *c == 0x7f || *c == '"')
-            *c = '?';
+    snprintf(request->method, sizeof request->method, "%s", method);
+    snprintf(request->path, sizeof request->path, "%s", path);
 }
 
 /* Headers that must not come twice: whoever reads the other one sees another request. */
@@ -145,6 +145,7 @@ static void http_receive_check_head(struct request *request, const char *version
     else
         return;
     request->close_after = true;
+    request->rejection = METRICS_MALFORMED;
 }
 
 static bool http_receive_is_too_large(const struct request *request)
@@ -165,6 +166,7 @@ static void http_receive_begin_upload(struct request *request)
                  config->max_uploads);
         http_receive_refuse(request, 429, "server_busy", detail);
         request->reply.retry_after_s = 1;
+        request->rejection = METRICS_UPLOADS_FULL;
         return;
     }
     http->uploads += request->uploads = 1;
@@ -184,6 +186,7 @@ static void http_receive_check_room(struct request *request)
     if (!workers_check_room(workers, &why))
         return;
     http_receive_refuse(request, 429, "queue_full", why.message);
+    request->rejection = METRICS_QUEUE_FULL;
     request->reply.retry_after_s = workers_retry_after_s(workers, false);
 }
 
@@ -196,12 +199,15 @@ bool http_receive_head(struct request *request, const char *method, const char *
     struct http *http = request->http;
     http_receive_set_line(request, method, path);
     request_set_id(request, &http->id_seed);
+    request_set_trace(request);
     buf_init(&request->body, http->service->config->max_body_bytes);
     http_receive_check_head(request, version);
     if (!request->reply.status)
         http_receive_find_route(request, method, path);
-    if (request->route && !request->route->while_draining && http->service->draining)
+    if (request->route && !request->route->while_draining && http->service->draining) {
         http_receive_refuse(request, 503, "draining", "the server is shutting down");
+        request->rejection = METRICS_DRAINING;
+    }
     bool too_large = http_receive_is_too_large(request);
     if (!request->reply.status && too_large)
         http_receive_refuse_too_large(request);

@@ -25,6 +25,7 @@ static const struct router_route routes_table[] = {
     {"GET", "/health", health_handle_ready, .while_draining = true},
     {"GET", "/readyz", health_handle_ready, .while_draining = true},
     {"GET", "/version", health_handle_version, .while_draining = true},
+    {"GET", "/metrics", health_handle_metrics, .while_draining = true},
     {"GET", "/openapi.json", web_page_handle_openapi, .while_draining = false},
     {"GET", "/", web_page_handle_index, .while_draining = false},
 };
