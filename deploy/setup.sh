@@ -11,7 +11,8 @@ run="curl"
 test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pytest-timeout
     python3-regex"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
-models="python3 python3-numpy python3-pil python3-regex python3-torch librsvg2-bin"
+models="python3 python3-numpy python3-pil python3-regex python3-torch libjpeg-turbo-progs
+    librsvg2-bin"
 
 os_release=${OS_RELEASE:-/etc/os-release} # a test gives another
 

@@ -11,7 +11,7 @@
 static enum status image_webp_cut_short(size_t size, struct fail *why)
 {
     return status_fail(why, STATUS_FORMAT,
-                       "WebP: cut short, the file goes on after the last of %zu bytes", size);
+                       "WebP: cut short, the picture goes on after the last of %zu bytes", size);
 }
 
 static enum status image_webp_open(const uint8_t *bytes, size_t size, WebPDemuxer **out,
@@ -90,7 +90,7 @@ static enum status image_webp_read_frame(const WebPIterator *frame,
     size_t pixels = (size_t)canvas->width * canvas->height;
     status = image_allocate(canvas->width, canvas->height, channels, options, &canvas->rgb, why);
     if (status)
-        return status;
+        return status_context(why, status, "WebP");
     if (!covered)
         memset(canvas->rgb, 0, pixels * channels);
     status = image_webp_draw(frame, canvas, channels, &config, why);
@@ -108,12 +108,9 @@ static enum status image_webp_read(const WebPDemuxer *demuxer, const struct imag
                            .height = WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_HEIGHT),
                            .format = IMAGE_WEBP};
     WebPIterator frame;
-    enum status status = image_check_pixels(canvas.width, canvas.height, options, why);
-    if (status)
-        return status_context(why, status, "WebP");
     if (!WebPDemuxGetFrame(demuxer, 1, &frame))
         return status_fail(why, STATUS_FORMAT, "WebP: the file holds no picture");
-    status = image_webp_read_frame(&frame, options, &canvas, why);
+    enum status status = image_webp_read_frame(&frame, options, &canvas, why);
     WebPDemuxReleaseIterator(&frame);
     if (!status)
         *out = canvas;
