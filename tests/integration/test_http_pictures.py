@@ -3,6 +3,7 @@
 Slow builds try some of each; the unit tests decode all of them in every build.
 """
 
+import base64
 import io
 import struct
 import zlib
@@ -66,6 +67,19 @@ def test_whole_pictures_are_classified(server, folder):
         results = post_pictures(server, [(folder / name).read_bytes() for name in batch])
         for name, result in zip(batch, results):
             assert len(result["predictions"]) == 2, (name, result)
+
+
+def test_webp_comes_in_every_way(server):
+    data = (ZOO / "lossy-alpha.webp").read_bytes()
+    uri = "data:image/webp;base64," + base64.b64encode(data).decode()
+    replies = [
+        server.post_raw(data, "image/webp", labels="cat,dog"),
+        server.post_form(("labels", "cat,dog"), ("image", data)),
+        server.post_json({"labels": ["cat", "dog"], "images": [{"data": uri}]}),
+    ]
+    first, *others = [scores(reply.json()["results"][0]) for reply in replies]
+    for other in others:
+        assert other == pytest.approx(first, rel=1e-5)
 
 
 def test_orientation_is_honoured(server):
