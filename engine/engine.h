@@ -90,7 +90,7 @@ void engine_session_destroy(struct engine_session *session);
  * call fails with STATUS_CANCELLED. NULL takes it away. stop may read what other threads write. */
 void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument);
 
-/* ---- Pictures ---- */
+/* ---- Pictures: image_sniff() of image_format.h tells their format, decodable or not ---- */
 
 struct engine_image_options {
     size_t max_bytes; /* of a file */
