@@ -11,7 +11,7 @@ from serving import Server, serving
 
 
 def health(url, *words):
-    return run("health", "--url", url, *words)
+    return run("health", "--url", url, "--timeout-ms", "60000", *words)
 
 
 def assert_healthy(done):
