@@ -14,7 +14,7 @@ comma := ,
 VARIANT := $(if $(SAN),$(subst $(comma),-,$(SAN)),release)
 B := build/$(VARIANT)
 
-PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libutf8proc nettle sqlite3
+PKGS := libuv libmicrohttpd openblas jansson libjpeg libpng libwebp libwebpdemux libutf8proc nettle sqlite3
 PKG_CONFIG ?= pkg-config
 # Deferred, so that targets which need no compiler work before anything is installed.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
@@ -30,12 +30,14 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -pthread $(OPTIMISE) -fno-omit-frame-poi
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 LDLIBS = $(PKG_LIBS) -lm
 
-SOURCES := $(wildcard engine/base/*.c engine/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
+SOURCES := $(wildcard engine/base/*.c engine/*.c engine/train/*.c config/*.c server/*.c api/*.c api/rest/*.c api/cli/*.c \
 	api/web/*.c)
 MAIN := server/main.c
 OBJECTS := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SOURCES)))
 LIBRARY := $(B)/libattriprompt.a
 PROGRAM := $(B)/attriprompt
+# The same, but its workers can be made to hang: for tests only.
+HOOKS := $(B)/attriprompt-hooks
 
 # Where things are installed. Compiled in: $(modeldir).
 PREFIX ?= /usr/local
@@ -86,7 +88,7 @@ Q := $(if $(V),,@)
 all: $(PROGRAM)
 	@:
 
-everything: $(PROGRAM) $(UNIT_TESTS) $(BENCHES) $(FUZZ_REPLAYS)
+everything: $(PROGRAM) $(HOOKS) $(UNIT_TESTS) $(BENCHES) $(FUZZ_REPLAYS)
 	@:
 
 help:
@@ -117,7 +119,7 @@ test:
 	@deploy/setup.sh build test
 	@$(SUBMAKE) check
 
-check: $(PROGRAM) $(UNIT_TESTS) $(CHECKERS) $(FUZZ_REPLAYS)
+check: $(PROGRAM) $(HOOKS) $(UNIT_TESTS) $(CHECKERS) $(FUZZ_REPLAYS)
 	@tests/run.py --build $(B)
 
 sanitize:
@@ -156,6 +158,16 @@ clean:
 $(PROGRAM): $(B)/server/main.o $(LIBRARY)
 	@echo '  LD    $@'
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# What has hooks is linked in before the library's own object of that name is looked for.
+$(HOOKS): $(B)/server/main.o $(B)/hooks/server/workers.o $(B)/hooks/tests/hooks/hold_worker.o $(LIBRARY)
+	@echo '  LD    $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/hooks/%.o: %.c
+	@mkdir -p $(@D)
+	@echo '  CC    $@'
+	$(Q)$(CC) $(ALL_CFLAGS) -DATTRIPROMPT_TEST_HOOKS -MMD -MP -c -o $@ $<
 
 $(LIBRARY): $(OBJECTS)
 	@rm -f $@
@@ -259,5 +271,5 @@ uninstall:
 # What it embeds, which the compiler does not tell.
 $(B)/api/web/web_page.o build/fuzz/api/web/web_page.o: api/web/index.html api/openapi.json
 
--include $(OBJECTS:.o=.d) $(B)/server/main.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d) $(CHECKERS:=.d)
+-include $(OBJECTS:.o=.d) $(B)/server/main.d $(B)/hooks/server/workers.d $(UNIT_TESTS:=.d) $(BENCHES:=.d) $(FUZZ_REPLAYS:=.d) $(CHECKERS:=.d)
 -include $(FUZZ_OBJECTS:.o=.d)

@@ -25,6 +25,9 @@ struct config_option {
 
 static const char *const config_log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const config_fingerprints[] = {"match", "any", NULL};
+static const char *const config_log_formats[] = {"auto", "json", "text", NULL};
+static const char *const config_switches[] = {"on", "off", NULL};
+static const char *const config_jpeg_decodings[] = {"exact", "scaled", NULL};
 static const char *const config_activations[] = {"model", "quick_gelu", "gelu", NULL};
 
 #define CONFIG_ROW(type_, name_, field_, preset_, ...)                                             \
@@ -61,6 +64,10 @@ static const struct config_option config_options[] = {
     CONFIG_CHOICE_ROW("activation", activation, "model", config_activations,
                       "activation of the model's blocks, where its folder does not say which"),
     CONFIG_CHOICE_ROW("log-level", log_level, "info", config_log_levels, "what to log"),
+    CONFIG_CHOICE_ROW("log-format", log_format, "auto", config_log_formats,
+                      "lines of the log as JSON or as text; auto: text on a terminal, else JSON"),
+    CONFIG_CHOICE_ROW("access-log", access_log, "on", config_switches,
+                      "log a line for each request, at level info"),
 
     CONFIG_NUMBER_ROW("max-connections", max_connections, "512", 1, 1000000,
                       "connections open at the same time"),
@@ -75,10 +82,14 @@ static const struct config_option config_options[] = {
         "max-buffered-bytes", max_buffered_bytes, "536870912", 1, 1024 * GIB,
         "all bodies and answers in memory together; beyond it requests are answered 429"),
 
+    CONFIG_NUMBER_ROW("max-image-bytes", max_image_bytes, "33554432", 1, 2 * GIB,
+                      "largest file of a picture"),
     CONFIG_NUMBER_ROW("max-image-pixels", max_image_pixels, "50000000", 1, 4 * GIB,
                       "width times height of a picture"),
     CONFIG_NUMBER_ROW("max-jpeg-scans", max_jpeg_scans, "100", 1, 10000,
                       "scans of a progressive JPEG"),
+    CONFIG_CHOICE_ROW("jpeg-decoding", jpeg_decoding, "exact", config_jpeg_decodings,
+                      "scaled: decode large JPEGs smaller; faster, and nearly the same"),
     CONFIG_NUMBER_ROW("max-images-per-request", max_images_per_request, "32", 1, 4096,
                       "pictures in one request"),
     CONFIG_NUMBER_ROW("max-labels", max_labels, "2000", 1, 1000000, "labels in one request"),
@@ -119,6 +130,9 @@ static const struct config_option config_options[] = {
                       "how long pictures may be held back to fill a batch"),
     CONFIG_NUMBER_ROW("max-waiting-changes", max_waiting_changes, "64", 1, 100000,
                       "changes of label sets and pools that may wait; beyond it 429"),
+    CONFIG_NUMBER_ROW("worker-stall-ms", worker_stall_ms, "60000", 100, 86400000,
+                      "time without a sign of life from a worker after which /livez says no, and "
+                      "/readyz after half of it"),
     CONFIG_NUMBER_ROW("request-timeout-ms", request_timeout_ms, "30000", 1, 86400000,
                       "time to answer a classification that names no timeout_ms of its own"),
     CONFIG_NUMBER_ROW("max-request-timeout-ms", max_request_timeout_ms, "120000", 1, 86400000,

@@ -21,7 +21,13 @@
 
 enum config_fingerprint { CONFIG_MATCH, CONFIG_ANY };
 
+enum config_jpeg_decoding { CONFIG_JPEG_EXACT, CONFIG_JPEG_SCALED };
+
 enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_GELU };
+
+enum config_log_format { CONFIG_LOG_AUTO, CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
+
+enum config_switch { CONFIG_ON, CONFIG_OFF };
 
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
 
@@ -39,6 +45,8 @@ struct config {
     uint64_t threads;
     uint64_t activation; /* enum config_activation */
     uint64_t log_level;  /* enum log_level */
+    uint64_t log_format; /* enum config_log_format */
+    uint64_t access_log; /* enum config_switch */
 
     uint64_t max_connections;
     uint64_t connection_timeout_s;
@@ -46,8 +54,10 @@ struct config {
     uint64_t body_timeout_ms;
     uint64_t max_buffered_bytes;
 
+    uint64_t max_image_bytes;
     uint64_t max_image_pixels;
     uint64_t max_jpeg_scans;
+    uint64_t jpeg_decoding; /* enum config_jpeg_decoding */
     uint64_t max_images_per_request;
     uint64_t max_labels;
     uint64_t max_label_texts;
@@ -69,6 +79,7 @@ struct config {
     uint64_t max_batch_rows;
     uint64_t batch_delay_us;
     uint64_t max_waiting_changes;
+    uint64_t worker_stall_ms;
     uint64_t request_timeout_ms;
     uint64_t max_request_timeout_ms;
     uint64_t change_timeout_ms;

@@ -6,15 +6,16 @@
 set -eu
 
 build="gcc libc6-dev make pkg-config libuv1-dev libmicrohttpd-dev libopenblas-pthread-dev
-    libjansson-dev libjpeg62-turbo-dev libpng-dev libutf8proc-dev nettle-dev
-    libsqlite3-dev"
+    libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libutf8proc-dev
+    nettle-dev libsqlite3-dev"
 run="curl"
-test="libcmocka-dev python3 python3-numpy python3-pil python3-pytest python3-pytest-timeout
-    python3-regex"
+test="curl libcmocka-dev prometheus python3 python3-numpy python3-pil python3-pytest
+    python3-pytest-timeout python3-regex"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
 container="buildah curl iproute2 mmdebstrap procps"
-deploy="prometheus python3-yaml systemd"
-models="python3 python3-numpy python3-pil python3-regex python3-torch librsvg2-bin"
+deploy="python3-yaml systemd"
+models="python3 python3-numpy python3-pil python3-regex python3-torch libjpeg-turbo-progs
+    librsvg2-bin"
 
 os_release=${OS_RELEASE:-/etc/os-release} # a test gives another
 

@@ -152,9 +152,8 @@ static void attributes_make_unit(double *z, size_t count)
         z[i] /= length;
 }
 
-/* scratch->queries of a layer, from its embedded means. */
-static void attributes_make_queries(const struct engine_pool *pool, size_t layer,
-                                    const struct attributes_scratch *scratch)
+void attributes_make_queries(const struct engine_pool *pool, size_t layer,
+                             const struct attributes_scratch *scratch)
 {
     size_t width = pool->file.query_width, clusters = pool->file.clusters;
     const float *mean = pool->file.query_mean + layer * width;
@@ -211,6 +210,10 @@ void attributes_embed(const struct block_setting *vision, const struct clip_mode
 void attributes_choose(const struct attributes_scratch *scratch,
                        struct engine_composition *composition)
 {
+    const struct pool_file *file = &composition->pool->file;
+    if (composition->means)
+        memcpy(composition->means, scratch->embedded,
+               composition->layers * file->clusters * file->query_width * sizeof(float));
     for (size_t layer = 0; layer < composition->layers; layer++)
         attributes_choose_in_layer(layer, scratch, composition);
 }

@@ -59,6 +59,10 @@ void attributes_embed(const struct block_setting *vision, const struct clip_mode
                       const struct attributes_scratch *scratch,
                       const struct engine_composition *composition);
 
+/* scratch->queries [clusters, query width] of a layer, unit. */
+void attributes_make_queries(const struct engine_pool *pool, size_t layer,
+                             const struct attributes_scratch *scratch);
+
 /* Then once: fills the rest. */
 void attributes_choose(const struct attributes_scratch *scratch,
                        struct engine_composition *composition);

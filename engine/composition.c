@@ -33,6 +33,16 @@ enum status engine_composition_create(struct engine_pool *pool, struct engine_co
     return STATUS_OK;
 }
 
+enum status engine_composition_keep_means(struct engine_composition *composition, struct fail *why)
+{
+    const struct pool_file *file = &composition->pool->file;
+    composition->means = mem_zeroed(composition->layers * file->clusters * file->query_width,
+                                    sizeof *composition->means);
+    return composition->means
+               ? STATUS_OK
+               : status_fail(why, STATUS_NO_MEMORY, "no memory for the means of a composition");
+}
+
 void engine_composition_destroy(struct engine_composition *composition)
 {
     if (!composition)
@@ -43,6 +53,7 @@ void engine_composition_destroy(struct engine_composition *composition)
     free(composition->similarities);
     free(composition->assignment);
     free(composition->margins);
+    free(composition->means);
     free(composition);
 }
 

@@ -12,8 +12,8 @@
 #include "engine/label_list.h"
 #include "engine/pool.h"
 
-const struct engine_image_limits engine_image_default_limits = {.max_pixels = 50 * 1000 * 1000,
-                                                                .max_jpeg_scans = 100};
+const struct engine_image_options engine_image_default_options = {
+    .max_bytes = 64 << 20, .max_pixels = 50 * 1000 * 1000, .max_jpeg_scans = 100};
 
 /* ---- Model ---- */
 
@@ -200,20 +200,22 @@ size_t engine_cores(void)
 /* ---- Pictures and texts ---- */
 
 enum status engine_decode(const struct engine *engine, const uint8_t *bytes, size_t size,
-                          const struct engine_image_limits *limits, float *out_pixels,
+                          const struct engine_image_options *options, float *out_pixels,
                           struct engine_image_info *out_info, struct fail *why)
 {
     struct image image;
-    struct image_limits image_limits = {.max_pixels = limits->max_pixels,
-                                        .max_jpeg_scans = limits->max_jpeg_scans};
-    enum status status = image_decode(bytes, size, &image_limits, &image, why);
+    const struct image_options image_options = {
+        .max_bytes = options->max_bytes,
+        .max_pixels = options->max_pixels,
+        .max_jpeg_scans = options->max_jpeg_scans,
+        .jpeg_edge = options->scaled_jpeg ? preprocess_enough(&engine->preprocess) : 0};
+    enum status status = image_decode(bytes, size, &image_options, &image, why);
     if (status)
         return status;
     status = preprocess_apply(&engine->preprocess, &image, out_pixels, why);
     if (!status && out_info)
-        *out_info = (struct engine_image_info){.format = image_format_name(image.format),
-                                               .width = image.width,
-                                               .height = image.height};
+        *out_info = (struct engine_image_info){
+            .format = image.format, .width = image.width, .height = image.height};
     image_finish(&image);
     return status;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "engine/base/status.h"
+#include "engine/image_format.h"
 
 /* ---- Model ---- */
 
@@ -89,25 +90,29 @@ void engine_session_destroy(struct engine_session *session);
  * call fails with STATUS_CANCELLED. NULL takes it away. stop may read what other threads write. */
 void engine_session_set_stop(struct engine_session *session, bool (*stop)(void *), void *argument);
 
-/* ---- Pictures ---- */
+/* ---- Pictures: image_sniff() of image_format.h tells their format, decodable or not ---- */
 
-struct engine_image_limits {
+struct engine_image_options {
+    size_t max_bytes; /* of a file */
     size_t max_pixels;
     uint32_t max_jpeg_scans;
+    /* Decode a large JPEG at an eighth, a quarter or half of its size, as long as its shorter edge
+     * keeps twice what the model looks at; faster, and nearly the same. */
+    bool scaled_jpeg;
 };
 
 struct engine_image_info {
-    const char *format; /* "JPEG", "PNG"; static storage */
-    uint32_t width, height;
+    enum image_format format;
+    uint32_t width, height; /* as decoded and turned upright */
 };
 
-extern const struct engine_image_limits engine_image_default_limits;
+extern const struct engine_image_options engine_image_default_options;
 
 /* Bytes of a picture file -> out_pixels [3, image_size, image_size], normalised. Any thread; no
  * session needed. out_info may be NULL. Errors as in image.h: STATUS_UNSUPPORTED, STATUS_FORMAT,
  * STATUS_LIMIT. */
 enum status engine_decode(const struct engine *engine, const uint8_t *bytes, size_t size,
-                          const struct engine_image_limits *limits, float *out_pixels,
+                          const struct engine_image_options *options, float *out_pixels,
                           struct engine_image_info *out_info, struct fail *why);
 
 /* pixels [count, 3, image_size, image_size] -> out_features [count, joint_width], unit length.
@@ -194,11 +199,15 @@ struct engine_composition {
     uint16_t *clusters;       /* [layers, chosen]: the cluster that took the prompt */
     float *similarities;      /* [layers, chosen]: cosine of the cluster's query and prompt's key */
     uint16_t *assignment;     /* [layers, patches]: the cluster of each patch */
-    float *margins;           /* [layers]: see retrieve.h; INFINITY where there is no choice */
+    /* [layers, clusters, query width]: the clusters' means in the query space, before anything is
+     * made unit; NULL unless engine_composition_keep_means was called. */
+    float *means;
+    float *margins; /* [layers]: see retrieve.h; INFINITY where there is no choice */
 };
 
 enum status engine_composition_create(struct engine_pool *pool, struct engine_composition **out,
                                       struct fail *why);
+enum status engine_composition_keep_means(struct engine_composition *composition, struct fail *why);
 void engine_composition_destroy(struct engine_composition *composition); /* NULL is allowed */
 
 /* The least margin of any layer. */

@@ -40,6 +40,13 @@ enum { GEMM_COLUMN_STEP = 64 };
 void gemm_columns(const struct gemm_weight *weight, size_t first, size_t count, bool add,
                   const float *x, size_t x_stride, size_t rows, float *y, size_t y_stride);
 
+/* The gradient of x, from that of y in outputs first..first+count-1 (the others count as 0):
+ * dx[rows, inputs] = dy[rows, outputs] weight, or dx += that. Only its columns column..column +
+ * columns - 1, which threads can share like those of gemm_columns. */
+void gemm_back(const struct gemm_weight *weight, size_t first, size_t count, size_t column,
+               size_t columns, bool add, const float *dy, size_t dy_stride, size_t rows, float *dx,
+               size_t dx_stride);
+
 /* Products of two activations, for attention. Strides in floats, nothing overlaps.
  * gemm_scores:  c[m, n] = scale * a[m, k] b[n, k]ᵀ
  * gemm_combine: c[m, n] = a[m, k] b[k, n] */

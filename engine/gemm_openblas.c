@@ -112,6 +112,17 @@ void gemm_multiply_add(const struct gemm_weight *weight, const float *x, size_t 
     gemm_columns(weight, 0, weight->outputs, true, x, x_stride, rows, y, y_stride);
 }
 
+void gemm_back(const struct gemm_weight *weight, size_t first, size_t count, size_t column,
+               size_t columns, bool add, const float *dy, size_t dy_stride, size_t rows, float *dx,
+               size_t dx_stride)
+{
+    if (rows == 0 || columns == 0)
+        return;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)columns, (int)count, 1.0f,
+                dy + first, (int)dy_stride, weight->transposed + column * weight->outputs + first,
+                (int)weight->outputs, add ? 1.0f : 0.0f, dx + column, (int)dx_stride);
+}
+
 void gemm_scores(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t m,
                  size_t n, size_t k, float scale, float *c, size_t c_stride)
 {

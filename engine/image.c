@@ -14,7 +14,6 @@ struct image_signature {
 };
 
 static const struct image_signature image_foreign[] = {
-    {"WebP", 8, 4, "WEBP"},
     {"GIF", 0, 4, "GIF8"},
     {"TIFF", 0, 4, "II*\0"},
     {"TIFF", 0, 4, "MM\0*"},
@@ -48,6 +47,8 @@ enum image_format image_sniff(const uint8_t *bytes, size_t size)
         return IMAGE_JPEG;
     if (image_has(bytes, size, 0, "\x89PNG\r\n\x1a\n", 8))
         return IMAGE_PNG;
+    if (image_has(bytes, size, 0, "RIFF", 4) && image_has(bytes, size, 8, "WEBP", 4))
+        return IMAGE_WEBP;
     return IMAGE_UNKNOWN;
 }
 
@@ -58,7 +59,10 @@ const char *image_format_name(enum image_format format)
         return "JPEG";
     case IMAGE_PNG:
         return "PNG";
+    case IMAGE_WEBP:
+        return "WebP";
     case IMAGE_UNKNOWN:
+    case IMAGE_FORMATS:
         break;
     }
     return "unknown";
@@ -88,37 +92,81 @@ static enum status image_refuse(const uint8_t *bytes, size_t size, struct fail *
         return status_fail(why, STATUS_FORMAT, "the picture is empty (0 bytes)");
     const char *name = image_foreign_name(bytes, size);
     if (name)
-        return status_fail(why, STATUS_UNSUPPORTED, "%s is not supported, only JPEG and PNG", name);
-    return status_fail(why, STATUS_UNSUPPORTED, "the bytes are neither a JPEG nor a PNG picture");
+        return status_fail(why, STATUS_UNSUPPORTED,
+                           "%s pictures are not supported; send JPEG, PNG or WebP", name);
+    return status_fail(why, STATUS_UNSUPPORTED, "the bytes are no JPEG, PNG or WebP picture");
+}
+
+enum status image_check_pixels(uint32_t width, uint32_t height, const struct image_options *options,
+                               struct fail *why)
+{
+    size_t pixels;
+    if (!mem_multiply(width, height, &pixels) || pixels > options->max_pixels)
+        return status_fail(why, STATUS_LIMIT, "%u x %u pixels are over the limit of %zu pixels",
+                           width, height, options->max_pixels);
+    return STATUS_OK;
 }
 
 enum status image_allocate(uint32_t width, uint32_t height, uint32_t channels,
-                           const struct image_limits *limits, uint8_t **out_pixels,
+                           const struct image_options *options, uint8_t **out_pixels,
                            struct fail *why)
 {
-    size_t pixels;
-    if (!mem_multiply(width, height, &pixels) || pixels > limits->max_pixels)
-        return status_fail(why, STATUS_LIMIT, "%u x %u pixels are over the limit of %zu pixels",
-                           width, height, limits->max_pixels);
-    uint8_t *memory = mem_aligned(pixels, channels);
+    enum status status = image_check_pixels(width, height, options, why);
+    if (status)
+        return status;
+    uint8_t *memory = mem_aligned((size_t)width * height, channels);
     if (!memory)
         return status_fail(why, STATUS_NO_MEMORY, "no memory for %u x %u pixels", width, height);
     *out_pixels = memory;
     return STATUS_OK;
 }
 
-enum status image_decode(const uint8_t *bytes, size_t size, const struct image_limits *limits,
-                         struct image *out, struct fail *why)
+/* round(c * a / 255 + (255 - a)) */
+void image_flatten(uint8_t *pixels, size_t count)
 {
-    switch (image_sniff(bytes, size)) {
+    const uint8_t *rgba = pixels;
+    for (uint8_t *rgb = pixels; count > 0; count--, rgba += 4, rgb += 3) {
+        unsigned alpha = rgba[3];
+        for (size_t c = 0; c < 3; c++)
+            rgb[c] = (uint8_t)((rgba[c] * alpha + 255 * (255 - alpha) + 127) / 255);
+    }
+}
+
+static enum status image_decode_format(enum image_format format, const uint8_t *bytes, size_t size,
+                                       const struct image_options *options, struct image *out,
+                                       struct fail *why)
+{
+    switch (format) {
     case IMAGE_JPEG:
-        return image_jpeg_decode(bytes, size, limits, out, why);
+        return image_jpeg_decode(bytes, size, options, out, why);
     case IMAGE_PNG:
-        return image_png_decode(bytes, size, limits, out, why);
+        return image_png_decode(bytes, size, options, out, why);
+    case IMAGE_WEBP:
+        return image_webp_decode(bytes, size, options, out, why);
     case IMAGE_UNKNOWN:
+    case IMAGE_FORMATS:
         break;
     }
     return image_refuse(bytes, size, why);
+}
+
+enum status image_decode(const uint8_t *bytes, size_t size, const struct image_options *options,
+                         struct image *out, struct fail *why)
+{
+    if (size > options->max_bytes)
+        return status_fail(why, STATUS_LIMIT, "%zu bytes are over the limit of %zu bytes", size,
+                           options->max_bytes);
+    enum image_format format = image_sniff(bytes, size);
+    struct image image;
+    enum status status = image_decode_format(format, bytes, size, options, &image, why);
+    if (status)
+        return status;
+    status = image_orient(&image, image_exif_orientation(format, bytes, size), why);
+    if (status)
+        image_finish(&image);
+    else
+        *out = image;
+    return status;
 }
 
 void image_finish(struct image *image)

@@ -21,7 +21,7 @@ struct image_jpeg {
     struct jpeg_source_mgr source;
     struct jpeg_progress_mgr progress;
     jmp_buf failed;
-    const struct image_limits *limits;
+    const struct image_options *options;
     size_t size;
     uint8_t *rgb;
     enum status status;
@@ -103,7 +103,7 @@ static void image_jpeg_skip(j_decompress_ptr codec, long count)
 static void image_jpeg_count_scans(j_common_ptr common)
 {
     struct image_jpeg *jpeg = common->client_data;
-    uint32_t most = jpeg->limits->max_jpeg_scans;
+    uint32_t most = jpeg->options->max_jpeg_scans;
     if ((unsigned)jpeg->codec.input_scan_number > most)
         image_jpeg_leave(jpeg, status_fail(jpeg->why, STATUS_LIMIT,
                                            "JPEG: more scans than the limit of %u", most));
@@ -116,20 +116,43 @@ static long image_jpeg_memory_limit(size_t max_pixels)
     return (long)max_pixels * IMAGE_JPEG_BYTES_PER_PIXEL + IMAGE_JPEG_EXTRA_BYTES;
 }
 
+/* The least of the scales that libjpeg has fast code for. */
+static unsigned image_jpeg_eighths(const struct image_jpeg *jpeg)
+{
+    uint64_t width = jpeg->codec.image_width, height = jpeg->codec.image_height;
+    uint64_t shorter = width < height ? width : height, edge = jpeg->options->jpeg_edge;
+    unsigned eighths = edge ? 1 : 8;
+    while (eighths < 8 && shorter * eighths < edge * 8)
+        eighths *= 2;
+    return eighths;
+}
+
+static enum status image_jpeg_allocate(struct image_jpeg *jpeg)
+{
+    struct jpeg_decompress_struct *codec = &jpeg->codec;
+    codec->scale_num = image_jpeg_eighths(jpeg);
+    codec->scale_denom = 8;
+    jpeg_calc_output_dimensions(codec);
+    return image_allocate(codec->output_width, codec->output_height, 3, jpeg->options, &jpeg->rgb,
+                          jpeg->why);
+}
+
 static void image_jpeg_read_header(struct image_jpeg *jpeg)
 {
     struct jpeg_decompress_struct *codec = &jpeg->codec;
     codec->src = &jpeg->source;
     codec->progress = &jpeg->progress;
-    codec->mem->max_memory_to_use = image_jpeg_memory_limit(jpeg->limits->max_pixels);
+    codec->mem->max_memory_to_use = image_jpeg_memory_limit(jpeg->options->max_pixels);
     jpeg_read_header(codec, TRUE);
     if (codec->num_components != 1 && codec->num_components != 3 && codec->num_components != 4)
         image_jpeg_leave(jpeg, status_fail(jpeg->why, STATUS_UNSUPPORTED,
                                            "JPEG: %d components, expected 1, 3 or 4",
                                            codec->num_components));
     codec->out_color_space = codec->num_components == 4 ? JCS_CMYK : JCS_RGB;
-    enum status status = image_allocate(codec->image_width, codec->image_height, 3, jpeg->limits,
-                                        &jpeg->rgb, jpeg->why);
+    enum status status =
+        image_check_pixels(codec->image_width, codec->image_height, jpeg->options, jpeg->why);
+    if (!status)
+        status = image_jpeg_allocate(jpeg);
     if (status)
         image_jpeg_leave(jpeg, status_context(jpeg->why, status, "JPEG"));
 }
@@ -175,10 +198,11 @@ static enum status image_jpeg_run(struct image_jpeg *jpeg)
     return STATUS_OK;
 }
 
-enum status image_jpeg_decode(const uint8_t *bytes, size_t size, const struct image_limits *limits,
-                              struct image *out, struct fail *why)
+enum status image_jpeg_decode(const uint8_t *bytes, size_t size,
+                              const struct image_options *options, struct image *out,
+                              struct fail *why)
 {
-    struct image_jpeg jpeg = {.limits = limits, .size = size, .why = why};
+    struct image_jpeg jpeg = {.options = options, .size = size, .why = why};
     jpeg.codec.err = jpeg_std_error(&jpeg.errors);
     jpeg.codec.client_data = &jpeg;
     jpeg.errors.error_exit = image_jpeg_error;
@@ -195,8 +219,8 @@ enum status image_jpeg_decode(const uint8_t *bytes, size_t size, const struct im
     if (status)
         free(jpeg.rgb);
     else
-        *out = (struct image){.width = jpeg.codec.image_width,
-                              .height = jpeg.codec.image_height,
+        *out = (struct image){.width = jpeg.codec.output_width,
+                              .height = jpeg.codec.output_height,
                               .rgb = jpeg.rgb,
                               .format = IMAGE_JPEG};
     jpeg_destroy_decompress(&jpeg.codec);

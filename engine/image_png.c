@@ -13,7 +13,7 @@ struct image_png {
     png_structp codec;
     png_infop info;
     jmp_buf failed;
-    const struct image_limits *limits;
+    const struct image_options *options;
     const uint8_t *next;
     size_t size, remaining;
     bool out_of_memory;
@@ -89,8 +89,8 @@ static void image_png_read_header(struct image_png *png)
     bool alpha = (png_get_color_type(png->codec, png->info) & PNG_COLOR_MASK_ALPHA) ||
                  png_get_valid(png->codec, png->info, PNG_INFO_tRNS);
     png->channels = alpha ? 4 : 3;
-    enum status status =
-        image_allocate(png->width, png->height, png->channels, png->limits, &png->pixels, png->why);
+    enum status status = image_allocate(png->width, png->height, png->channels, png->options,
+                                        &png->pixels, png->why);
     if (status)
         image_png_leave(png, status_context(png->why, status, "PNG"));
 }
@@ -125,22 +125,11 @@ static enum status image_png_run(struct image_png *png)
     return STATUS_OK;
 }
 
-/* RGBA over white -> RGB, in place: round(c * a / 255 + (255 - a)). */
-static void image_png_flatten(uint8_t *pixels, size_t count)
-{
-    const uint8_t *rgba = pixels;
-    for (uint8_t *rgb = pixels; count > 0; count--, rgba += 4, rgb += 3) {
-        unsigned alpha = rgba[3];
-        for (size_t c = 0; c < 3; c++)
-            rgb[c] = (uint8_t)((rgba[c] * alpha + 255 * (255 - alpha) + 127) / 255);
-    }
-}
-
-enum status image_png_decode(const uint8_t *bytes, size_t size, const struct image_limits *limits,
+enum status image_png_decode(const uint8_t *bytes, size_t size, const struct image_options *options,
                              struct image *out, struct fail *why)
 {
     struct image_png png = {
-        .limits = limits, .next = bytes, .size = size, .remaining = size, .why = why};
+        .options = options, .next = bytes, .size = size, .remaining = size, .why = why};
     enum status status = image_png_run(&png);
     png_destroy_read_struct(&png.codec, &png.info, NULL);
     if (status) {
@@ -148,7 +137,7 @@ enum status image_png_decode(const uint8_t *bytes, size_t size, const struct ima
         return status;
     }
     if (png.channels == 4)
-        image_png_flatten(png.pixels, (size_t)png.width * png.height);
+        image_flatten(png.pixels, (size_t)png.width * png.height);
     *out = (struct image){
         .width = png.width, .height = png.height, .rgb = png.pixels, .format = IMAGE_PNG};
     return STATUS_OK;

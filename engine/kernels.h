@@ -46,6 +46,27 @@ struct kernels {
     void (*attend)(const float *q, const float *const *keys, const float *const *values,
                    size_t count, size_t heads, size_t head_width, float scale, float *weights,
                    float *out);
+
+    /* ---- Gradients: what the loss loses by what goes in, from what it loses by what comes out
+     * ---- */
+
+    /* dx += gradient of layer_norm at x, from dy, for each of rows. With n = (x - mean) r and
+     * g = dy * weight: r (g - mean(g) - n mean(g n)). dy may not be dx. */
+    void (*layer_norm_back)(const float *x, size_t x_stride, size_t rows, size_t width,
+                            const float *weight, float epsilon, const float *dy, size_t dy_stride,
+                            float *dx, size_t dx_stride);
+
+    /* d *= the slope of the activation at z. */
+    void (*quick_gelu_back)(const float *z, float *d, size_t count);
+    void (*gelu_back)(const float *z, float *d, size_t count);
+
+    /* Of attend, for the head that has the columns first to first + head_width - 1, from dout.
+     * These columns of dq are set; those of dkeys[j] and dvalues[j], for every j whose pointers are
+     * not NULL, are added to. weights: [2 count], scratch. */
+    void (*attend_back)(const float *q, const float *const *keys, const float *const *values,
+                        size_t count, size_t first, size_t head_width, float scale,
+                        const float *dout, float *weights, float *dq, float *const *dkeys,
+                        float *const *dvalues);
 };
 
 extern const struct kernels kernels_plain;

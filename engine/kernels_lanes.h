@@ -107,10 +107,15 @@ LANES_INLINE lanes_f32 lanes_quick_gelu(lanes_f32 z)
     return z / (1.0f + lanes_exp(-1.702f * z));
 }
 
-/* erf(x) for x >= 0 by formula 7.1.26 of Abramowitz and Stegun, absolute error below 1.5e-7. */
-LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 z)
+LANES_INLINE lanes_f32 lanes_quick_gelu_slope(lanes_f32 z)
 {
-    lanes_f32 x = z * 0.70710678f;
+    lanes_f32 sigmoid = 1.0f / (1.0f + lanes_exp(-1.702f * z));
+    return sigmoid + 1.702f * z * sigmoid * (1.0f - sigmoid);
+}
+
+/* erf(x) for x >= 0 by formula 7.1.26 of Abramowitz and Stegun, absolute error below 1.5e-7. */
+LANES_INLINE lanes_f32 lanes_erf(lanes_f32 x)
+{
     lanes_i32 negative = x < 0.0f;
     lanes_f32 magnitude = lanes_select(negative, -x, x);
     lanes_f32 t = 1.0f / (1.0f + 0.3275911f * magnitude);
@@ -120,7 +125,17 @@ LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 z)
     p = p * t - 0.284496736f;
     p = p * t + 0.254829592f;
     lanes_f32 erf = 1.0f - p * t * lanes_exp(-magnitude * magnitude);
-    return 0.5f * z * (1.0f + lanes_select(negative, -erf, erf));
+    return lanes_select(negative, -erf, erf);
+}
+
+LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 z)
+{
+    return 0.5f * z * (1.0f + lanes_erf(z * 0.70710678f));
+}
+
+LANES_INLINE lanes_f32 lanes_gelu_slope(lanes_f32 z)
+{
+    return 0.5f * (1.0f + lanes_erf(z * 0.70710678f)) + z * 0.39894228f * lanes_exp(-0.5f * z * z);
 }
 
 #define LANES_MAP(name, function)                                                                  \
@@ -135,6 +150,22 @@ LANES_INLINE lanes_f32 lanes_gelu(lanes_f32 z)
 
 LANES_MAP(kernels_lanes_quick_gelu, lanes_quick_gelu)
 LANES_MAP(kernels_lanes_gelu, lanes_gelu)
+
+#define LANES_MAP_BACK(name, slope)                                                                \
+    static void name(const float *z, float *d, size_t count)                                       \
+    {                                                                                              \
+        size_t i = 0;                                                                              \
+        for (; i + KERNELS_LANES <= count; i += KERNELS_LANES)                                     \
+            lanes_store(d + i, lanes_load(d + i) * slope(lanes_load(z + i)));                      \
+        if (i < count)                                                                             \
+            lanes_store_part(d + i,                                                                \
+                             lanes_load_part(d + i, count - i, 0.0f) *                             \
+                                 slope(lanes_load_part(z + i, count - i, 0.0f)),                   \
+                             count - i);                                                           \
+    }
+
+LANES_MAP_BACK(kernels_lanes_quick_gelu_back, lanes_quick_gelu_slope)
+LANES_MAP_BACK(kernels_lanes_gelu_back, lanes_gelu_slope)
 
 static float lanes_row_sum(const float *x, size_t count)
 {
@@ -178,6 +209,44 @@ static void kernels_lanes_layer_norm(const float *x, size_t x_stride, size_t row
         for (; i < width; i++)
             out[i] = (in[i] - mean) * scale * weight[i] + bias[i];
     }
+}
+
+static void lanes_norm_back_row(const float *x, size_t width, const float *weight, float epsilon,
+                                const float *dy, float *dx)
+{
+    float mean = lanes_row_sum(x, width) / (float)width;
+    float scale = 1.0f / sqrtf(lanes_row_squares(x, width, mean) / (float)width + epsilon);
+    lanes_f32 g_sums = {0}, gn_sums = {0};
+    size_t i = 0;
+    for (; i + KERNELS_LANES <= width; i += KERNELS_LANES) {
+        lanes_f32 g = lanes_load(dy + i) * lanes_load(weight + i);
+        g_sums += g;
+        gn_sums += g * (lanes_load(x + i) - mean);
+    }
+    float g_mean = lanes_sum(g_sums), gn_mean = lanes_sum(gn_sums);
+    for (; i < width; i++) {
+        g_mean += dy[i] * weight[i];
+        gn_mean += dy[i] * weight[i] * (x[i] - mean);
+    }
+    g_mean /= (float)width;
+    gn_mean *= scale * scale / (float)width;
+    for (i = 0; i + KERNELS_LANES <= width; i += KERNELS_LANES) {
+        lanes_f32 g = lanes_load(dy + i) * lanes_load(weight + i);
+        lanes_store(dx + i, lanes_load(dx + i) +
+                                scale * (g - g_mean - (lanes_load(x + i) - mean) * gn_mean));
+    }
+    for (; i < width; i++)
+        dx[i] += scale * (dy[i] * weight[i] - g_mean - (x[i] - mean) * gn_mean);
+}
+
+static void kernels_lanes_layer_norm_back(const float *x, size_t x_stride, size_t rows,
+                                          size_t width, const float *weight, float epsilon,
+                                          const float *dy, size_t dy_stride, float *dx,
+                                          size_t dx_stride)
+{
+    for (size_t row = 0; row < rows; row++)
+        lanes_norm_back_row(x + row * x_stride, width, weight, epsilon, dy + row * dy_stride,
+                            dx + row * dx_stride);
 }
 
 static float lanes_row_max(const float *z, size_t count)
@@ -319,6 +388,40 @@ static void kernels_lanes_attend(const float *q, const float *const *keys,
     }
 }
 
+/* y[first..] += scale x[first..], [width]. */
+static void lanes_add_scaled(float *y, float scale, const float *x, size_t first, size_t width)
+{
+    size_t i = first;
+    for (; i + KERNELS_LANES <= first + width; i += KERNELS_LANES)
+        lanes_store(y + i, lanes_load(y + i) + scale * lanes_load(x + i));
+    for (; i < first + width; i++)
+        y[i] += scale * x[i];
+}
+
+static void kernels_lanes_attend_back(const float *q, const float *const *keys,
+                                      const float *const *values, size_t count, size_t first,
+                                      size_t head_width, float scale, const float *dout,
+                                      float *weights, float *dq, float *const *dkeys,
+                                      float *const *dvalues)
+{
+    float along = 0, *slopes = weights + count;
+    for (size_t j = 0; j < count; j++)
+        weights[j] = scale * kernels_lanes_dot(q + first, keys[j] + first, head_width);
+    kernels_lanes_softmax(weights, count);
+    for (size_t j = 0; j < count; j++) {
+        slopes[j] = kernels_lanes_dot(dout + first, values[j] + first, head_width);
+        along += weights[j] * slopes[j];
+    }
+    for (size_t j = 0; j < count; j++) {
+        slopes[j] = scale * weights[j] * (slopes[j] - along);
+        if (dkeys[j])
+            lanes_add_scaled(dkeys[j], slopes[j], q, first, head_width);
+        if (dvalues[j])
+            lanes_add_scaled(dvalues[j], weights[j], dout, first, head_width);
+    }
+    lanes_combine(keys, slopes, count, first, head_width, dq);
+}
+
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .layer_norm = kernels_lanes_layer_norm,
@@ -329,4 +432,8 @@ const struct kernels KERNELS_TABLE = {
     .dot_rows = kernels_lanes_dot_rows,
     .accumulate = kernels_lanes_accumulate,
     .attend = kernels_lanes_attend,
+    .layer_norm_back = kernels_lanes_layer_norm_back,
+    .quick_gelu_back = kernels_lanes_quick_gelu_back,
+    .gelu_back = kernels_lanes_gelu_back,
+    .attend_back = kernels_lanes_attend_back,
 };

@@ -85,6 +85,76 @@ static void kernels_plain_attend(const float *q, const float *const *keys,
     }
 }
 
+static void kernels_plain_layer_norm_back(const float *x, size_t x_stride, size_t rows,
+                                          size_t width, const float *weight, float epsilon,
+                                          const float *dy, size_t dy_stride, float *dx,
+                                          size_t dx_stride)
+{
+    for (size_t row = 0; row < rows; row++) {
+        const float *in = x + row * x_stride, *d = dy + row * dy_stride;
+        double mean = 0, squares = 0, g_mean = 0, gn_mean = 0;
+        for (size_t i = 0; i < width; i++)
+            mean += in[i] / (double)width;
+        for (size_t i = 0; i < width; i++)
+            squares += (in[i] - mean) * (in[i] - mean);
+        double scale = 1 / sqrt(squares / (double)width + epsilon);
+        for (size_t i = 0; i < width; i++) {
+            double g = (double)d[i] * weight[i];
+            g_mean += g / (double)width;
+            gn_mean += g * (in[i] - mean) * scale / (double)width;
+        }
+        for (size_t i = 0; i < width; i++) {
+            double g = (double)d[i] * weight[i], n = (in[i] - mean) * scale;
+            dx[row * dx_stride + i] += (float)(scale * (g - g_mean - n * gn_mean));
+        }
+    }
+}
+
+static void kernels_plain_quick_gelu_back(const float *z, float *d, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float sigmoid = 1 / (1 + expf(-1.702f * z[i]));
+        d[i] *= sigmoid + 1.702f * z[i] * sigmoid * (1 - sigmoid);
+    }
+}
+
+static void kernels_plain_gelu_back(const float *z, float *d, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        d[i] *=
+            0.5f * (1 + erff(z[i] * 0.70710678f)) + z[i] * 0.39894228f * expf(-0.5f * z[i] * z[i]);
+}
+
+static void kernels_plain_attend_back(const float *q, const float *const *keys,
+                                      const float *const *values, size_t count, size_t first,
+                                      size_t head_width, float scale, const float *dout,
+                                      float *weights, float *dq, float *const *dkeys,
+                                      float *const *dvalues)
+{
+    double along = 0;
+    float *slopes = weights + count;
+    for (size_t j = 0; j < count; j++)
+        weights[j] = scale * kernels_plain_dot(q + first, keys[j] + first, head_width);
+    kernels_plain_softmax(weights, count);
+    for (size_t j = 0; j < count; j++) {
+        slopes[j] = kernels_plain_dot(dout + first, values[j] + first, head_width);
+        along += (double)weights[j] * slopes[j];
+    }
+    for (size_t j = 0; j < count; j++)
+        slopes[j] = scale * weights[j] * (float)(slopes[j] - along);
+    for (size_t i = first; i < first + head_width; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < count; j++) {
+            sum += (double)slopes[j] * keys[j][i];
+            if (dkeys[j])
+                dkeys[j][i] += slopes[j] * q[i];
+            if (dvalues[j])
+                dvalues[j][i] += weights[j] * dout[i];
+        }
+        dq[i] = (float)sum;
+    }
+}
+
 const struct kernels kernels_plain = {
     .name = "plain",
     .layer_norm = kernels_plain_layer_norm,
@@ -95,4 +165,8 @@ const struct kernels kernels_plain = {
     .dot_rows = kernels_plain_dot_rows,
     .accumulate = kernels_plain_accumulate,
     .attend = kernels_plain_attend,
+    .layer_norm_back = kernels_plain_layer_norm_back,
+    .quick_gelu_back = kernels_plain_quick_gelu_back,
+    .gelu_back = kernels_plain_gelu_back,
+    .attend_back = kernels_plain_attend_back,
 };

@@ -89,13 +89,10 @@ static enum status pool_check(const struct pool_file *file, const struct clip_mo
 
 /* ---- What is computed once ---- */
 
-static enum status pool_make_unit_keys(struct engine_pool *pool, struct fail *why)
+void pool_refresh_keys(struct engine_pool *pool)
 {
     const struct pool_file *file = &pool->file;
     size_t width = file->query_width, keys = file->groups * file->prompts;
-    pool->unit_keys = mem_aligned(keys * width, sizeof *pool->unit_keys);
-    if (!pool->unit_keys)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu keys", keys);
     for (size_t i = 0; i < keys; i++) {
         double *key = pool->unit_keys + i * width;
         for (size_t d = 0; d < width; d++)
@@ -104,6 +101,15 @@ static enum status pool_make_unit_keys(struct engine_pool *pool, struct fail *wh
         for (size_t d = 0; d < width; d++)
             key[d] /= length;
     }
+}
+
+static enum status pool_make_unit_keys(struct engine_pool *pool, struct fail *why)
+{
+    size_t keys = pool->file.groups * pool->file.prompts;
+    pool->unit_keys = mem_aligned(keys * pool->file.query_width, sizeof *pool->unit_keys);
+    if (!pool->unit_keys)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for %zu keys", keys);
+    pool_refresh_keys(pool);
     return STATUS_OK;
 }
 
@@ -162,9 +168,10 @@ static enum status pool_make_table(struct engine_pool *pool, const struct block_
     return status;
 }
 
-enum status pool_create(const struct block_setting *text, const struct clip_model *model,
-                        struct pool_file *file, const char *name, bool any_fingerprint, uint64_t id,
-                        struct engine_pool **out, struct fail *why)
+/* text NULL: without a table. */
+static enum status pool_make(const struct block_setting *text, const struct clip_model *model,
+                             struct pool_file *file, const char *name, bool any_fingerprint,
+                             uint64_t id, struct engine_pool **out, struct fail *why)
 {
     struct engine_pool *pool = mem_zeroed(1, sizeof *pool);
     if (!pool) {
@@ -187,7 +194,7 @@ enum status pool_create(const struct block_setting *text, const struct clip_mode
         pool->context = model->geometry.context;
         status = pool_make_unit_keys(pool, why);
     }
-    if (!status)
+    if (!status && text)
         status = pool_make_table(pool, text, model, why);
     if (status) {
         engine_pool_release(pool);
@@ -199,6 +206,20 @@ enum status pool_create(const struct block_setting *text, const struct clip_mode
         pool->info.logit_scale = model->geometry.logit_scale;
     *out = pool;
     return STATUS_OK;
+}
+
+enum status pool_create(const struct block_setting *text, const struct clip_model *model,
+                        struct pool_file *file, const char *name, bool any_fingerprint, uint64_t id,
+                        struct engine_pool **out, struct fail *why)
+{
+    return pool_make(text, model, file, name, any_fingerprint, id, out, why);
+}
+
+enum status pool_create_trainable(const struct clip_model *model, struct pool_file *file,
+                                  const char *name, uint64_t id, struct engine_pool **out,
+                                  struct fail *why)
+{
+    return pool_make(NULL, model, file, name, false, id, out, why);
 }
 
 /* ---- Look-ups ---- */

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,9 @@ enum { POOL_FILE_MAX_BYTES = 1 << 30 };
 /* In CLIP it is 4.6. */
 static const double pool_file_logit_scale_limit = 10;
 
-static const char *const pool_file_cluster_spaces[] = {"raw", "ln", "joint", NULL};
-static const char *const pool_file_query_spaces[] = {"joint", "raw", NULL};
-static const char *const pool_file_retrievals[] = {"distinct", "topk_pooled", NULL};
+const char *const pool_file_cluster_spaces[] = {"raw", "ln", "joint", NULL};
+const char *const pool_file_query_spaces[] = {"joint", "raw", NULL};
+const char *const pool_file_retrievals[] = {"distinct", "topk_pooled", NULL};
 
 /* ---- Metadata ---- */
 
@@ -338,6 +339,53 @@ enum status pool_file_save(const struct pool_file *file, const char *path, struc
     enum status status = safetensors_write(path, tensors, sizeof tensors / sizeof *tensors, texts,
                                            file->metadata_count, why);
     free(texts);
+    return status;
+}
+
+/* ---- Writing ---- */
+
+enum status pool_file_set_metadata(struct pool_file *file, const char *key, const char *value,
+                                   struct fail *why)
+{
+    for (size_t i = 0; i < file->metadata_count; i++) {
+        if (strcmp(file->metadata[i].key, key) != 0)
+            continue;
+        char *copy = mem_copy_text(value, strlen(value));
+        if (!copy)
+            return status_fail(why, STATUS_NO_MEMORY, "no memory for the metadata");
+        free((char *)file->metadata[i].value);
+        file->metadata[i].value = copy;
+        return STATUS_OK;
+    }
+    enum status status = pool_file_add_metadata(file, key, value, why);
+    if (!status)
+        qsort(file->metadata, file->metadata_count, sizeof *file->metadata, pool_file_compare_keys);
+    return status;
+}
+
+enum status pool_file_set_fields(struct pool_file *file, const char *sentence,
+                                 const char *fingerprint, struct fail *why)
+{
+    char clusters[24], per_cluster[24], depth[24];
+    snprintf(clusters, sizeof clusters, "%zu", file->clusters);
+    snprintf(per_cluster, sizeof per_cluster, "%zu", file->per_cluster);
+    snprintf(depth, sizeof depth, "%zu", file->depth);
+    const struct engine_pool_metadata fields[] = {
+        {"format", POOL_FILE_FORMAT},
+        {"clusters", clusters},
+        {"per_cluster", per_cluster},
+        {"depth", depth},
+        {"pos0", file->pos0 ? "1" : "0"},
+        {"sentence", sentence},
+        {"cluster_space", pool_file_cluster_spaces[file->cluster_space]},
+        {"query_space", pool_file_query_spaces[file->query_space]},
+        {"retrieval", pool_file_retrievals[file->retrieval]},
+        {"model_fingerprint", fingerprint},
+    };
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields && !status; i++)
+        if (fields[i].value)
+            status = pool_file_set_metadata(file, fields[i].key, fields[i].value, why);
     return status;
 }
 

@@ -39,6 +39,10 @@ enum pool_query_space { POOL_QUERY_JOINT, POOL_QUERY_RAW };
 /* Each cluster takes per_cluster prompts that no other took, or the best prompts of all. */
 enum pool_retrieval { POOL_RETRIEVAL_DISTINCT, POOL_RETRIEVAL_TOPK_POOLED };
 
+/* Their names in a file, NULL at the end. */
+extern const char *const pool_file_cluster_spaces[], *const pool_file_query_spaces[];
+extern const char *const pool_file_retrievals[];
+
 struct pool_file {
     size_t groups;  /* 1: all text blocks share their prompts; else one group a block */
     size_t prompts; /* in a group */
@@ -77,6 +81,15 @@ enum status pool_file_parse(const unsigned char *bytes, size_t size, struct pool
 enum status pool_file_save(const struct pool_file *file, const char *path, struct fail *why);
 
 void pool_file_finish(struct pool_file *file); /* NULL is allowed */
+
+/* Puts the metadata there that the fields above are read from, with the sentence and, if it is not
+ * NULL, the model's fingerprint. */
+enum status pool_file_set_fields(struct pool_file *file, const char *sentence,
+                                 const char *fingerprint, struct fail *why);
+
+/* Puts a text there, in place of that under the same key. */
+enum status pool_file_set_metadata(struct pool_file *file, const char *key, const char *value,
+                                   struct fail *why);
 
 /* NULL if there is no such key. */
 const char *pool_file_metadata(const struct pool_file *file, const char *key);

@@ -5,7 +5,7 @@
 #include "engine/base/mem.h"
 #include "engine/resample.h"
 
-enum { PREPROCESS_CHANNELS = 3, PREPROCESS_LEVELS = 256 };
+enum { PREPROCESS_CHANNELS = 3, PREPROCESS_LEVELS = 256, PREPROCESS_MARGIN = 2 };
 
 /* round(spare / 2.0) with halves to the even number, as torchvision's CenterCrop places the crop.
  * (CLIPImageProcessor of HuggingFace rounds down: one pixel off for one odd number in two.) */
@@ -13,6 +13,13 @@ static uint32_t preprocess_offset(uint32_t spare)
 {
     uint32_t half = spare / 2;
     return half + (spare & half & 1);
+}
+
+/* The resize that follows averages over two pixels each way at least, so that it hides how the
+ * decoder made the picture smaller. */
+uint32_t preprocess_enough(const struct preprocess *preprocess)
+{
+    return PREPROCESS_MARGIN * preprocess->shortest_edge;
 }
 
 enum status preprocess_crop(const struct preprocess *preprocess, const struct image *image,
@@ -39,8 +46,8 @@ enum status preprocess_crop(const struct preprocess *preprocess, const struct im
                             why);
 }
 
-static void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb,
-                                 size_t pixels, float *out_pixels)
+void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb, size_t pixels,
+                          float *out_pixels)
 {
     for (size_t c = 0; c < PREPROCESS_CHANNELS; c++) {
         float value_of[PREPROCESS_LEVELS];

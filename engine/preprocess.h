@@ -25,10 +25,18 @@ struct preprocess {
 enum status preprocess_load(const char *model_dir, uint32_t image_size, struct preprocess *out,
                             struct fail *why);
 
+/* As many pixels on the shorter edge of a picture as are enough: what comes out is nearly the same
+ * as that of a larger one. shortest_edge is at most INT32_MAX, as preprocess_load has it. */
+uint32_t preprocess_enough(const struct preprocess *preprocess);
+
 /* Resized and cropped, before normalising: out_rgb [crop_size, crop_size, 3].
  * STATUS_LIMIT when the aspect ratio makes the resized picture too large to address. */
 enum status preprocess_crop(const struct preprocess *preprocess, const struct image *image,
                             uint8_t *out_rgb, struct fail *why);
+
+/* rgb [pixels, 3] -> out_pixels [3, pixels]. */
+void preprocess_normalise(const struct preprocess *preprocess, const uint8_t *rgb, size_t pixels,
+                          float *out_pixels);
 
 /* The whole transform: out_pixels [3, crop_size, crop_size]. */
 enum status preprocess_apply(const struct preprocess *preprocess, const struct image *image,

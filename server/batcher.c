@@ -15,6 +15,11 @@ static size_t batcher_rows(const struct batcher_line *line)
     return line->normal.rows + line->low.rows;
 }
 
+size_t batcher_queue_rows(const struct batcher *batcher)
+{
+    return batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready);
+}
+
 static size_t batcher_bytes(const struct batcher_line *line)
 {
     return line->normal.bytes + line->low.bytes;
@@ -93,16 +98,25 @@ void batcher_init(struct batcher *batcher, const struct batcher_limits *limits)
     *batcher = (struct batcher){.limits = *limits};
 }
 
+enum status batcher_check_room(const struct batcher *batcher, bool low_priority, struct fail *why)
+{
+    size_t most = batcher->limits.max_rows;
+    if (low_priority)
+        most = (most + 1) / 2;
+    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) < most)
+        return STATUS_OK;
+    return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", most,
+                       low_priority ? " for low priority" : "");
+}
+
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
                          struct fail *why)
 {
     const struct batcher_limits *limits = &batcher->limits;
     size_t bytes = batcher_bytes(&batcher->waiting) + batcher_bytes(&batcher->ready);
     bool alone = batcher_is_empty(&batcher->waiting) && batcher_is_empty(&batcher->ready);
-    size_t max_rows = job->low_priority ? (limits->max_rows + 1) / 2 : limits->max_rows;
-    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) >= max_rows)
-        return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", max_rows,
-                           job->low_priority ? " for low priority" : "");
+    if (batcher_check_room(batcher, job->low_priority, why))
+        return STATUS_LIMIT;
     if (!alone && (bytes > limits->max_bytes || job->buffered_bytes > limits->max_bytes - bytes))
         return status_fail(why, STATUS_LIMIT, "the queue is full (%zu bytes of bodies)",
                            limits->max_bytes);
@@ -177,7 +191,12 @@ enum batcher_action batcher_next(struct batcher *batcher, uint64_t now_us, struc
     }
     if (batcher_is_empty(&batcher->ready) || batcher_holds_back(batcher, now_us))
         return BATCHER_IDLE;
+    enum batcher_reason reason = batcher_fills_batch(batcher)     ? BATCHER_FULL
+                                 : batcher->limits.batch_delay_us ? BATCHER_DELAYED
+                                                                  : BATCHER_GREEDY;
     *out_jobs = batcher_take_batch(batcher, now_us, out_rows);
+    batcher->figures.batches[reason]++;
+    histogram_add(&batcher->figures.rows, &histogram_rows, *out_rows);
     return BATCHER_RUN;
 }
 
@@ -208,8 +227,7 @@ uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers)
 {
     if (!(batcher->done_rows > 0))
         return 0;
-    size_t rows = batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) +
-                  batcher_rows(&batcher->to_answer);
+    size_t rows = batcher_queue_rows(batcher) + batcher_rows(&batcher->to_answer);
     return (uint64_t)((double)rows * batcher->busy_us / batcher->done_rows / (double)workers);
 }
 

@@ -42,9 +42,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/histogram.h"
 #include "server/job.h"
 
 enum { BATCHER_LOW_PATIENCE_US = 1000000 };
+
+/* Why a batch was begun: it was full, its delay was over, or nobody was in line before it. */
+enum batcher_reason { BATCHER_FULL, BATCHER_DELAYED, BATCHER_GREEDY, BATCHER_REASONS };
+
+struct batcher_figures {
+    uint64_t batches[BATCHER_REASONS];
+    struct histogram rows; /* of batches, by histogram_rows */
+};
 
 struct batcher_limits {
     size_t max_rows;  /* 1 or more */
@@ -71,11 +80,15 @@ struct batcher {
     struct batcher_line ready;
     struct batcher_line to_answer;
     double busy_us, done_rows; /* of late, the older the less: what a row costs */
+    struct batcher_figures figures;
 };
 
 enum batcher_action { BATCHER_IDLE, BATCHER_PREPARE, BATCHER_RUN, BATCHER_ANSWER };
 
 void batcher_init(struct batcher *batcher, const struct batcher_limits *limits);
+
+/* STATUS_LIMIT if there is no row left for a new job of that class. */
+enum status batcher_check_room(const struct batcher *batcher, bool low_priority, struct fail *why);
 
 /* A new job. STATUS_LIMIT names the bound that it would exceed; the job stays the caller's then. */
 enum status batcher_push(struct batcher *batcher, struct job *job, uint64_t now_us,
@@ -101,6 +114,9 @@ void batcher_note_work(struct batcher *batcher, uint64_t busy_us, size_t rows);
 /* How long so many workers will take for all that is here, as far as can be told; 0 before anything
  * was finished. */
 uint64_t batcher_backlog_us(const struct batcher *batcher, size_t workers);
+
+/* Rows that wait to be prepared or to go through the model. */
+size_t batcher_queue_rows(const struct batcher *batcher);
 
 /* Whether batcher_next would give something now. */
 bool batcher_has_work(const struct batcher *batcher, uint64_t now_us);

@@ -10,7 +10,9 @@
 
 #include "engine/base/log.h"
 #include "engine/base/mem.h"
+#include "server/access_log.h"
 #include "server/clock.h"
+#include "server/http_account.h"
 #include "server/http_internal.h"
 #include "server/http_receive.h"
 #include "server/pool_folder.h"
@@ -18,7 +20,7 @@
 #include "server/workers.h"
 
 enum {
-    HTTP_CONNECTION_MEMORY = 64 * 1024, /* head of a request, and its pieces in between */
+    HTTP_CONNECTION_MEMORY = 32 * 1024, /* head of a request, and its pieces in between */
     HTTP_PROBE_MS = 500,                /* between two looks at clients */
     HTTP_SCAN_MS = 1000                 /* and at the pool folder */
 };
@@ -105,12 +107,11 @@ static void http_on_completed(void *argument, struct MHD_Connection *connection,
     uint64_t now_us = clock_now_us();
     http_connections_end_request(http_connection_of(connection), now_us);
     http_note_deadline(http, now_us + http->connections.most_idle_us);
-    double ms = (double)(now_us - request->started_us) / 1e3;
-    if (reason == MHD_REQUEST_TERMINATED_COMPLETED_OK || request->state == REQUEST_LINGERING)
-        log_line(LOG_INFO, "\"%s\" %d %.1f ms %s", request->line, request->sent_status, ms,
-                 request->id);
-    else
-        log_line(LOG_INFO, "\"%s\" client gone after %.1f ms %s", request->line, ms, request->id);
+    http_account_request(http, request,
+                         reason == MHD_REQUEST_TERMINATED_COMPLETED_OK ? HTTP_ACCOUNT_COMPLETED
+                         : reason == MHD_REQUEST_TERMINATED_WITH_ERROR ? HTTP_ACCOUNT_FAILED
+                                                                       : HTTP_ACCOUNT_CUT,
+                         now_us);
     if (request->previous)
         request->previous->next = request->next;
     else
@@ -129,6 +130,7 @@ static void http_on_connection(void *argument, struct MHD_Connection *connection
         *slot = http_connections_add(&http->connections, connection, now_us);
         http_note_deadline(http, now_us + http->connections.most_idle_us);
     } else {
+        metrics_count_connection(http->service->metrics, http_connections_had_request(*slot));
         http_connections_remove(&http->connections, *slot);
         *slot = NULL;
     }
@@ -154,6 +156,9 @@ static void http_collect(struct http *http)
                                   request->id);
             reply_move(&request->reply, &job->reply);
             request->timings = job->timings;
+            request->used = job->used;
+            if (job->rows)
+                metrics_count_stages(http->service->metrics, &job->timings);
             request->job = NULL;
             request->state = REQUEST_ANSWERED;
             MHD_resume_connection(request->connection);
@@ -200,6 +205,7 @@ static void http_expire_request(struct request *request)
     } else if (request->state == REQUEST_RECEIVING) {
         snprintf(detail, sizeof detail, "the body did not arrive within %" PRIu64 " ms",
                  (request->deadline_us - request->started_us) / 1000);
+        request->rejection = METRICS_BODY_TOO_SLOW;
         http_refuse_and_hang_up(request, 408, "body_too_slow", detail);
     } else {
         request->deadline_us = UINT64_MAX;
@@ -227,9 +233,11 @@ static void http_probe(struct http *http, uint64_t now_us)
     for (struct request *request = http->requests; request; request = request->next) {
         if (request->state == REQUEST_WORKING && request_client_is_gone(request))
             http_give_up(request, 499, "client_gone", "the client has closed the connection");
-        else if (request->state == REQUEST_RECEIVING && http_is_stuck(request))
+        else if (request->state == REQUEST_RECEIVING && http_is_stuck(request)) {
+            request->rejection = METRICS_MALFORMED;
             http_refuse_and_hang_up(request, 400, "chunk_head",
                                     "the first line of a chunk is too long");
+        }
     }
 }
 
@@ -288,8 +296,13 @@ static void http_on_log(void *argument, const char *format, va_list arguments)
 
 static void http_on_log(void *argument, const char *format, va_list arguments)
 {
-    (void)argument;
     char line[512];
+    va_list copy;
+    va_copy(copy, arguments);
+    http_account_message(argument, format, copy);
+    va_end(copy);
+    if (!log_enabled(LOG_DEBUG))
+        return;
     vsnprintf(line, sizeof line, format, arguments);
     line[strcspn(line, "\r\n")] = '\0';
     log_line(LOG_DEBUG, "http: %s", line);
@@ -308,12 +321,12 @@ enum status http_create(struct service *service, const struct router *router, in
     http->service = service;
     http->router = *router;
     http->completions = completions;
-    http->next_deadline_us = http->next_probe_us = UINT64_MAX;
+    http->next_deadline_us = http->next_probe_us = http->next_flush_us = UINT64_MAX;
     http->connections.most_idle_us =
         config->connection_timeout_s * 1000000 + config->body_timeout_ms * 1000;
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log, NULL,
+        http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_log, http,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->connection_timeout_s,
@@ -349,6 +362,9 @@ void http_run(struct http *http, uint64_t now_us)
     http_probe(http, now_us);
     http_scan(http, now_us);
     MHD_run(http->daemon);
+    http_account_run(http);
+    if (http->service->access_log)
+        http->next_flush_us = access_log_run(http->service->access_log, now_us);
     if (http->requests && http->next_probe_us == UINT64_MAX)
         http->next_probe_us = now_us + HTTP_PROBE_MS * 1000;
 }
@@ -362,6 +378,8 @@ uint64_t http_next_run_us(const struct http *http, uint64_t now_us)
     if (http->service->pool_folder && !http->scan && !http->service->draining &&
         http->next_scan_us < next_us)
         next_us = http->next_scan_us;
+    if (http->next_flush_us < next_us)
+        next_us = http->next_flush_us;
     if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES &&
         now_us + timeout_ms * 1000 < next_us)
         next_us = now_us + timeout_ms * 1000;
@@ -390,6 +408,12 @@ void http_abort(struct http *http)
         else if (request->state == REQUEST_RECEIVING || request->state == REQUEST_LINGERING)
             request_hang_up(request);
     }
+}
+
+void http_flush_log(struct http *http)
+{
+    if (http->service->access_log)
+        access_log_flush(http->service->access_log);
 }
 
 bool http_has_requests(const struct http *http)

@@ -45,6 +45,9 @@ void http_drain(struct http *http);
 /* Answers everything under way with 503, and drops what is still arriving. */
 void http_abort(struct http *http);
 
+/* Writes what the access log holds back. */
+void http_flush_log(struct http *http);
+
 /* Requests that are not answered in full, and jobs that workers still hold. */
 bool http_has_requests(const struct http *http);
 bool http_has_jobs(const struct http *http);

@@ -9,6 +9,7 @@
 struct http_connection {
     struct http_connection *previous, *next;
     int fd;
+    bool had_request;
     uint64_t idle_since_us; /* UINT64_MAX: in a request, or ended */
 };
 
@@ -45,8 +46,15 @@ void http_connections_remove(struct http_connections *connections,
 
 void http_connections_begin_request(struct http_connection *connection)
 {
-    if (connection)
-        connection->idle_since_us = UINT64_MAX;
+    if (!connection)
+        return;
+    connection->had_request = true;
+    connection->idle_since_us = UINT64_MAX;
+}
+
+bool http_connections_had_request(const struct http_connection *connection)
+{
+    return connection && connection->had_request;
 }
 
 void http_connections_end_request(struct http_connection *connection, uint64_t now_us)

@@ -6,6 +6,7 @@
 #ifndef SERVER_HTTP_CONNECTIONS_H
 #define SERVER_HTTP_CONNECTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct MHD_Connection;
@@ -21,6 +22,9 @@ struct http_connection *http_connections_add(struct http_connections *connection
                                              struct MHD_Connection *connection, uint64_t now_us);
 void http_connections_remove(struct http_connections *connections,
                              struct http_connection *connection);
+
+/* Whether the head of any request has come. NULL: not known, so no. */
+bool http_connections_had_request(const struct http_connection *connection);
 
 /* A request's head is here, or its answer is out. Either may be called with NULL. */
 void http_connections_begin_request(struct http_connection *connection);

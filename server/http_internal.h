@@ -1,4 +1,4 @@
-/* The inside of struct http, for http.c, http_receive.c and request.c only. Loop thread. */
+/* The inside of struct http, for http*.c and request.c only. Loop thread. */
 #ifndef SERVER_HTTP_INTERNAL_H
 #define SERVER_HTTP_INTERNAL_H
 
@@ -15,8 +15,12 @@ struct http {
     struct MHD_Daemon *daemon;
     struct http_connections connections;
     struct request *requests;
+    /* Of an answer of the library's own, until it is clear whether to a request that we know; else
+     * 0. */
+    int library_status;
     uint64_t next_deadline_us; /* no deadline is earlier */
     uint64_t next_probe_us;    /* of clients whose work is under way */
+    uint64_t next_flush_us;    /* of the access log */
     uint64_t id_seed;
     size_t buffered_bytes; /* of all bodies and answers on their way, wherever they are */
     size_t jobs;           /* handed to the workers and not back yet */

@@ -11,6 +11,7 @@
 #include "server/clock.h"
 #include "server/http_internal.h"
 #include "server/request.h"
+#include "server/workers.h"
 
 enum { HTTP_RECEIVE_LINGER_MS = 3000 }; /* how long a client that was refused may go on sending */
 
@@ -43,6 +44,7 @@ static void http_receive_refuse_too_large(struct request *request)
     snprintf(detail, sizeof detail, "the body is larger than %" PRIu64 " bytes",
              http_receive_most_bytes(request));
     http_receive_refuse(request, 413, "body_too_large", detail);
+    request->rejection = METRICS_BODY_TOO_LARGE;
 }
 
 static void http_receive_refuse_busy(struct request *request)
@@ -51,6 +53,7 @@ static void http_receive_refuse_busy(struct request *request)
     snprintf(detail, sizeof detail, "the requests in memory have reached %" PRIu64 " bytes",
              request->http->service->config->max_buffered_bytes);
     http_receive_refuse(request, 429, "server_busy", detail);
+    request->rejection = METRICS_MEMORY_FULL;
 }
 
 static void http_receive_set_parameter(struct request *request, const char *path)
@@ -86,10 +89,8 @@ static void http_receive_find_route(struct request *request, const char *method,
 
 static void http_receive_set_line(struct request *request, const char *method, const char *path)
 {
-    snprintf(request->line, sizeof request->line, "%s %s", method, path);
-    for (char *c = request->line; *c; c++)
-        if (*c < 0x20 || *c == 0x7f || *c == '"')
-            *c = '?';
+    snprintf(request->method, sizeof request->method, "%s", method);
+    snprintf(request->path, sizeof request->path, "%s", path);
 }
 
 /* Headers that must not come twice: whoever reads the other one sees another request. */
@@ -144,6 +145,7 @@ static void http_receive_check_head(struct request *request, const char *version
     else
         return;
     request->close_after = true;
+    request->rejection = METRICS_MALFORMED;
 }
 
 static bool http_receive_is_too_large(const struct request *request)
@@ -164,6 +166,7 @@ static void http_receive_begin_upload(struct request *request)
                  config->max_uploads);
         http_receive_refuse(request, 429, "server_busy", detail);
         request->reply.retry_after_s = 1;
+        request->rejection = METRICS_UPLOADS_FULL;
         return;
     }
     http->uploads += request->uploads = 1;
@@ -175,6 +178,18 @@ static void http_receive_begin_upload(struct request *request)
     }
 }
 
+/* What waits will be there when the body is: a refusal now saves reading and keeping it. */
+static void http_receive_check_room(struct request *request)
+{
+    struct workers *workers = request->http->service->workers;
+    struct fail why;
+    if (!workers_check_room(workers, &why))
+        return;
+    http_receive_refuse(request, 429, "queue_full", why.message);
+    request->rejection = METRICS_QUEUE_FULL;
+    request->reply.retry_after_s = workers_retry_after_s(workers, false);
+}
+
 /* The head is here. A request that will be refused may still have a body on the way: then the
  * answer waits until that has been read, unless the client waits for leave to send it or it is too
  * large to be read. */
@@ -184,15 +199,20 @@ bool http_receive_head(struct request *request, const char *method, const char *
     struct http *http = request->http;
     http_receive_set_line(request, method, path);
     request_set_id(request, &http->id_seed);
+    request_set_trace(request);
     buf_init(&request->body, http->service->config->max_body_bytes);
     http_receive_check_head(request, version);
     if (!request->reply.status)
         http_receive_find_route(request, method, path);
-    if (request->route && !request->route->while_draining && http->service->draining)
+    if (request->route && !request->route->while_draining && http->service->draining) {
         http_receive_refuse(request, 503, "draining", "the server is shutting down");
+        request->rejection = METRICS_DRAINING;
+    }
     bool too_large = http_receive_is_too_large(request);
     if (!request->reply.status && too_large)
         http_receive_refuse_too_large(request);
+    if (!request->reply.status && request->route->for_pictures)
+        http_receive_check_room(request);
     if (!request->reply.status && request->route->spooled)
         http_receive_begin_upload(request);
     if (!request->reply.status)

@@ -43,6 +43,7 @@ struct job_tools {
     struct engine *engine;
     struct engine_session *session;
     struct completions *completions;
+    _Atomic uint64_t *sign_us; /* of life, see stall.h */
 };
 
 /* What the kinds of work differ in. All but destroy run on a worker. */
@@ -68,7 +69,13 @@ struct job_timings {
     uint64_t text_us;     /* compiling labels, scores */
 };
 
-enum { JOB_REQUEST_ID_BYTES = 129 };
+enum { JOB_REQUEST_ID_BYTES = 65, JOB_NAME_BYTES = 65 };
+
+/* Which label set and pool the work was done with; "": none that has a name. */
+struct job_used {
+    char label_set[JOB_NAME_BYTES], pool[JOB_NAME_BYTES];
+    uint64_t label_set_version, pool_version;
+};
 
 struct job {
     const struct job_kind *kind;
@@ -84,6 +91,7 @@ struct job {
     uint64_t waiting_since_us;
     size_t buffered_bytes; /* of the body, in the loop's account of memory */
     struct job_timings timings;
+    struct job_used used; /* for the log; set by prepare */
 
     size_t rows;     /* pictures; 0 until prepared */
     float *pixels;   /* [rows, 3, image_size, image_size]; aligned, owned */
@@ -99,5 +107,8 @@ void job_finish(struct job *job);
 
 /* Moves the deadline of a job that a worker holds, and lets the loop know. */
 void job_set_deadline(struct job *job, uint64_t deadline_us, const struct job_tools *tools);
+
+/* For work that takes long without passes through the model. */
+void job_show_life(const struct job_tools *tools);
 
 #endif

@@ -132,8 +132,10 @@ static void label_cache_keep(struct label_cache *cache, const struct buf *key, u
     cache->figures.entries++;
     cache->figures.bytes += bytes;
     while (cache->figures.bytes > cache->max_bytes ||
-           cache->figures.entries > LABEL_CACHE_MAX_ENTRIES)
+           cache->figures.entries > LABEL_CACHE_MAX_ENTRIES) {
         label_cache_drop(cache, cache->oldest);
+        cache->figures.evictions++;
+    }
     pthread_mutex_unlock(&cache->lock);
 }
 

@@ -22,7 +22,7 @@ enum status label_cache_get(struct label_cache *cache, struct engine_session *se
                             size_t sentence_count, struct engine_labels **out, struct fail *why);
 
 struct label_cache_figures {
-    size_t entries, bytes, hits, misses;
+    size_t entries, bytes, hits, misses, evictions;
 };
 
 void label_cache_figures(struct label_cache *cache, struct label_cache_figures *out);

@@ -107,6 +107,7 @@ static void loop_on_signal(uv_signal_t *signal, int number)
     struct loop *loop = signal->data;
     if (loop->phase != LOOP_SERVING) {
         log_line(LOG_WARN, "signal %d again: ending at once", number);
+        http_flush_log(loop->http);
         loop->options.end_at_once();
     }
     log_line(LOG_INFO, "signal %d: not ready any more", number);

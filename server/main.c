@@ -35,6 +35,7 @@ static const struct {
     {"model", cli_model, "look into a model folder"},
     {"pool", cli_pool, "look into a prompt pool"},
     {"health", cli_health, "ask a running server whether it is ready"},
+    {"bench", cli_bench, "put load on a running server and measure it"},
 };
 
 enum { MAIN_COMMAND_COUNT = sizeof main_commands / sizeof main_commands[0] };

@@ -61,6 +61,12 @@ void reply_set_json(struct reply *reply, int status, struct buf *body)
     buf_init(body, body->max_size);
 }
 
+void reply_set_text(struct reply *reply, const char *content_type, struct buf *body)
+{
+    reply_set_json(reply, 200, body);
+    reply->content_type = content_type;
+}
+
 void reply_set_nothing(struct reply *reply)
 {
     reply_finish(reply);

@@ -29,6 +29,9 @@ struct reply {
 /* Takes over the memory of *body and leaves it empty. */
 void reply_set_json(struct reply *reply, int status, struct buf *body);
 
+/* 200, the same with another type than JSON. content_type: static storage. */
+void reply_set_text(struct reply *reply, const char *content_type, struct buf *body);
+
 /* 204 without a body. */
 void reply_set_nothing(struct reply *reply);
 void reply_set_etag(struct reply *reply, const char *etag);

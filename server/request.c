@@ -94,6 +94,13 @@ void request_set_id(struct request *request, uint64_t *seed)
     snprintf(request->id, sizeof request->id, "req-%016" PRIx64, mixed ^ (mixed >> 31));
 }
 
+void request_set_trace(struct request *request)
+{
+    const char *parent = request_header(request, "traceparent");
+    if (!parent || !trace_context_read(parent, request->trace_id))
+        request->trace_id[0] = '\0';
+}
+
 /* ---- Answers ---- */
 
 static void request_answer(struct request *request)
@@ -105,6 +112,12 @@ static void request_answer(struct request *request)
 void request_reply_json(struct request *request, int status, struct buf *body)
 {
     reply_set_json(&request->reply, status, body);
+    request_answer(request);
+}
+
+void request_reply_text(struct request *request, const char *content_type, struct buf *body)
+{
+    reply_set_text(&request->reply, content_type, body);
     request_answer(request);
 }
 
@@ -134,19 +147,22 @@ void request_reply_problem(struct request *request, int status, const char *code
     request_answer(request);
 }
 
+/* Whole numbers, because every answer has this, and printing a floating one takes ten times as
+ * long. */
 static void request_format_timing(const struct request *request, char *out, size_t capacity)
 {
     const struct job_timings *timings = &request->timings;
-    double total_ms = (double)(clock_now_us() - request->started_us) / 1e3;
-    if (!timings->decode_us)
-        snprintf(out, capacity, "total;dur=%.3f", total_ms);
-    else
-        snprintf(out, capacity,
-                 "queue;dur=%.3f, decode;dur=%.3f, image;dur=%.3f, retrieve;dur=%.3f, "
-                 "text;dur=%.3f, total;dur=%.3f",
-                 (double)timings->queue_us / 1e3, (double)timings->decode_us / 1e3,
-                 (double)timings->image_us / 1e3, (double)timings->retrieve_us / 1e3,
-                 (double)timings->text_us / 1e3, total_ms);
+    const struct {
+        const char *name;
+        uint64_t us;
+    } stages[] = {{"queue", timings->queue_us}, {"decode", timings->decode_us},
+                  {"image", timings->image_us}, {"retrieve", timings->retrieve_us},
+                  {"text", timings->text_us},   {"total", clock_now_us() - request->started_us}};
+    size_t count = sizeof stages / sizeof stages[0], size = 0;
+    for (size_t i = timings->decode_us ? 0 : count - 1; i < count && size < capacity; i++)
+        size += (size_t)snprintf(out + size, capacity - size, "%s%s;dur=%" PRIu64 ".%03u",
+                                 size ? ", " : "", stages[i].name, stages[i].us / 1000,
+                                 (unsigned)(stages[i].us % 1000));
 }
 
 static struct MHD_Response *request_make_body(const struct reply *reply)
@@ -176,6 +192,7 @@ static struct MHD_Response *request_make_response(struct request *request, bool 
         return NULL;
     request->http->buffered_bytes += reply->body.size;
     request->buffered_bytes += reply->body.size;
+    request->sent_bytes = reply->file ? reply->file->size : reply->body.size;
     buf_init(&reply->body, 0);
     char timing[160];
     request_format_timing(request, timing, sizeof timing);
@@ -244,7 +261,9 @@ void request_send_past_library(struct request *request)
     if (fd >= 0 && sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
         shutdown(fd, SHUT_WR);
     request->state = REQUEST_LINGERING;
+    request->answered_us = clock_now_us();
     request->sent_status = reply->status;
+    request->sent_bytes = reply->body.size;
 }
 
 bool request_client_is_gone(const struct request *request)
@@ -285,7 +304,9 @@ void request_submit(struct request *request, struct job *job)
     http->jobs++;
     if (workers_submit(http->service->workers, job, &why)) {
         request_reply_problem(request, 429, "queue_full", why.message);
-        request->reply.retry_after_s = workers_retry_after_s(http->service->workers, job);
+        request->rejection = METRICS_QUEUE_FULL;
+        request->reply.retry_after_s =
+            workers_retry_after_s(http->service->workers, job->kind->background);
         http_destroy_job(http, job);
         return;
     }
@@ -301,6 +322,7 @@ void request_abandon_job(struct request *request)
         return;
     request->job = NULL;
     job->request = NULL;
+    metrics_count_cancelled(request->http->service->metrics);
     if (workers_cancel(request->http->service->workers, job))
         http_destroy_job(request->http, job);
 }

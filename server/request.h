@@ -38,6 +38,8 @@ void request_take_upload(struct request *request, struct spool_file *out);
 
 /* Answers. The memory of *body is taken over. */
 void request_reply_json(struct request *request, int status, struct buf *body);
+/* 200; content_type: static storage. */
+void request_reply_text(struct request *request, const char *content_type, struct buf *body);
 void request_reply_tagged(struct request *request, int status, const char *etag, struct buf *body);
 /* 304. */
 void request_reply_not_modified(struct request *request, const char *etag);

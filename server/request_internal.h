@@ -9,14 +9,16 @@
 #include <stdint.h>
 
 #include "server/job.h"
+#include "server/metrics.h"
 #include "server/reply.h"
 #include "server/router.h"
 #include "server/spool_file.h"
+#include "server/trace_context.h"
 
 struct MHD_Connection;
 struct http;
 
-enum { REQUEST_PARAMETER_BYTES = 128 };
+enum { REQUEST_PARAMETER_BYTES = 128, REQUEST_METHOD_BYTES = 16, REQUEST_PATH_BYTES = 112 };
 
 enum request_state {
     REQUEST_RECEIVING, /* the body arrives; it is dropped if there is an answer already */
@@ -36,7 +38,8 @@ struct request {
     uint64_t started_us;
     uint64_t deadline_us; /* while receiving, sending and lingering; the job has its own */
     char id[JOB_REQUEST_ID_BYTES];
-    char line[128]; /* method and path, printable, for the log */
+    char method[REQUEST_METHOD_BYTES], path[REQUEST_PATH_BYTES]; /* cut, for the log */
+    char trace_id[TRACE_CONTEXT_ID_BYTES];                       /* "": none */
     char parameter[REQUEST_PARAMETER_BYTES];
 
     bool close_after; /* what follows on the connection cannot be trusted */
@@ -51,11 +54,18 @@ struct request {
     struct job *job; /* in REQUEST_WORKING */
     struct reply reply;
     struct job_timings timings; /* of the job that answered */
-    int sent_status;            /* for the log */
+    struct job_used used;
+    int sent_status;
+    size_t sent_bytes;    /* of the body */
+    uint64_t answered_us; /* past the library; else 0 */
+    enum metrics_rejection rejection;
 };
 
 /* Takes a sane id from the client or makes a new one from the seed, which it moves on. */
 void request_set_id(struct request *request, uint64_t *seed);
+
+/* From the client's traceparent header. */
+void request_set_trace(struct request *request);
 
 /* Gives the answer to the library. False: the connection must be closed. */
 bool request_send(struct request *request, bool close_after);

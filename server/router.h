@@ -19,7 +19,9 @@ struct router_route {
      * or request_submit, exactly once. */
     void (*handle)(struct request *request, struct service *service);
     bool while_draining; /* answered even while the server shuts down */
-    bool spooled;        /* the body is a file, larger than others may be: request_take_upload */
+    /* Refused while the queue of pictures is full, before anything is kept of the body. */
+    bool for_pictures;
+    bool spooled; /* the body is a file, larger than others may be: request_take_upload */
 };
 
 struct router {

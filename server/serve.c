@@ -4,13 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "config/config.h"
 #include "engine/base/log.h"
+#include "server/access_log.h"
 #include "server/completions.h"
 #include "server/http.h"
 #include "server/listener.h"
 #include "server/loop.h"
+#include "server/metrics.h"
 #include "server/service.h"
 #include "server/workers.h"
 
@@ -50,6 +54,28 @@ static size_t serve_threads(const struct config *config)
     return threads < SERVE_MAX_THREADS ? threads : SERVE_MAX_THREADS;
 }
 
+static enum log_format serve_log_format(const struct config *config)
+{
+    if (config->log_format != CONFIG_LOG_AUTO)
+        return config->log_format == CONFIG_LOG_JSON ? LOG_JSON : LOG_TEXT;
+    return isatty(STDERR_FILENO) ? LOG_TEXT : LOG_JSON;
+}
+
+/* By what it is seen from outside. */
+static enum status serve_open_outlook(struct serve *serve, const struct router *router,
+                                      struct fail *why)
+{
+    const struct config *config = &serve->config;
+    struct service *service = &serve->service;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    service->started_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    enum status status = metrics_create(router, &service->metrics, why);
+    if (status || config->access_log == CONFIG_OFF || !log_enabled(LOG_INFO))
+        return status;
+    return access_log_create(STDERR_FILENO, serve_log_format(config), &service->access_log, why);
+}
+
 static enum status serve_start(struct serve *serve, const struct serve_api *api, struct fail *why)
 {
     const struct config *config = &serve->config;
@@ -63,12 +89,16 @@ static enum status serve_start(struct serve *serve, const struct serve_api *api,
     };
     char url[300];
     int listen_fd;
-    enum status status = service_open(&serve->service, why);
+    enum status status = serve_open_outlook(serve, api->router, why);
+    if (!status)
+        status = service_open(&serve->service, why);
     if (!status)
         status = workers_create(serve->service.engine, &serve->completions, &options,
                                 &serve->service.workers, why);
     if (!status)
         status = service_restore(&serve->service, api->restore_label_set, why);
+    if (!status)
+        status = service_warm_up(&serve->service, why);
     if (!status)
         status =
             listener_open(config->host, (unsigned)config->port, &listen_fd, url, sizeof url, why);
@@ -91,6 +121,8 @@ static void serve_finish(struct serve *serve)
     http_destroy(serve->http);
     workers_destroy(serve->service.workers);
     service_close(&serve->service);
+    access_log_destroy(serve->service.access_log);
+    metrics_destroy(serve->service.metrics);
     completions_finish(&serve->completions);
     loop_destroy(serve->loop);
 }
@@ -116,6 +148,7 @@ static int serve_until_stopped(struct serve *serve, const struct serve_api *api)
 {
     struct fail why;
     log_set_level((enum log_level)serve->config.log_level);
+    log_set_format(serve_log_format(&serve->config));
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
     signal(SIGHUP, SIG_IGN);  /* until there is a loop to take it */

@@ -6,6 +6,7 @@
 
 #include "engine/base/mem.h"
 #include "server/clock.h"
+#include "server/metrics.h"
 #include "server/self_test.h"
 
 static const char *const served_pool_origins[] = {"upload", "folder", "option"};
@@ -150,6 +151,7 @@ enum status served_pool_load(const struct service *service, struct engine_sessio
         status = served_pool_compile(service, session, pool, why);
     if (!status)
         status = self_test_run(service->engine, session, pool->pool, pool->default_labels, why);
+    metrics_count_pool_load(service->metrics, status);
     if (status) {
         served_pool_explain(name, file->path, why);
         served_pool_release(pool);

@@ -11,6 +11,7 @@
 #include "server/self_test.h"
 #include "server/served_pool.h"
 #include "server/store.h"
+#include "server/workers.h"
 
 /* ---- Opening ---- */
 
@@ -223,6 +224,34 @@ enum status service_restore(struct service *service, service_restore_entry *rest
     if (!status && service->pool_folder)
         pool_folder_scan(service->pool_folder, service, session, true);
     engine_session_destroy(session);
+    return status;
+}
+
+/* ---- Before the first request ---- */
+
+struct service_warming {
+    struct engine *engine;
+    struct served_pool *pool; /* NULL: none */
+    struct engine_labels *labels;
+};
+
+static enum status service_warm_session(void *argument, struct engine_session *session,
+                                        struct fail *why)
+{
+    const struct service_warming *warming = argument;
+    struct engine_pool *pool = warming->pool ? warming->pool->pool : NULL;
+    return self_test_run(warming->engine, session, pool, warming->labels, why);
+}
+
+enum status service_warm_up(struct service *service, struct fail *why)
+{
+    struct service_warming warming = {service->engine, served_pool_find_default(service),
+                                      service->default_labels};
+    if (warming.pool)
+        warming.labels = warming.pool->default_labels;
+    enum status status =
+        workers_each_session(service->workers, service_warm_session, &warming, why);
+    served_pool_release(warming.pool);
     return status;
 }
 

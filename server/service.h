@@ -11,13 +11,18 @@
 #include "engine/engine.h"
 #include "server/registry.h"
 
+struct access_log;
 struct label_cache;
+struct metrics;
 struct pool_folder;
 struct store_entry;
 struct workers;
 
 struct service {
     const struct config *config;
+    double started_s; /* since 1970 */
+    struct metrics *metrics;
+    struct access_log *access_log; /* NULL: none is wanted */
     struct engine *engine;
     struct workers *workers;
     struct label_cache *label_cache;
@@ -40,14 +45,18 @@ typedef enum status service_restore_entry(const struct service *service,
                                           const struct store_entry *entry, struct snapshot **out,
                                           struct fail *why);
 
-/* Opens the model, the store and all that needs no worker. service: zeroes but for config, which
- * outlives it. Call service_close also after a failure. */
+/* Opens the model, the store and all that needs no worker. service: zeroes but for the fields
+ * before engine, whose owner is another. Call service_close also after a failure. */
 enum status service_open(struct service *service, struct fail *why);
 
 /* With the workers there to help: what the store has, the configured pool and those of the folder,
  * and a test of the whole. */
 enum status service_restore(struct service *service, service_restore_entry *restore_label_set,
                             struct fail *why);
+
+/* One classification through the session of every worker, with the default pool if there is one, so
+ * that no request is the first. */
+enum status service_warm_up(struct service *service, struct fail *why);
 
 /* No job may be left. */
 void service_close(struct service *service);

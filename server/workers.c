@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "engine/base/mem.h"
-#include "server/batcher.h"
 #include "server/clock.h"
+#include "server/test_hook.h"
 
 enum { WORKERS_MOST_RETRY_AFTER_S = 60, WORKERS_BACKGROUND_NICENESS = 5 };
 
@@ -34,6 +34,8 @@ struct worker {
     float *features;                          /* [max_batch_rows, joint_width] */
     struct engine_composition **compositions; /* [max_batch_rows], of the jobs */
     uint64_t wake_us;                         /* of the lane, when this worker last looked */
+    _Atomic uint64_t sign_us;                 /* of life, see stall.h */
+    const struct job *job;                    /* that the session works for */
     pthread_t thread;
     bool started;
 };
@@ -120,19 +122,33 @@ static void workers_answer_failure(struct job *job, const struct fail *why)
     reply_set_problem(&job->reply, 500, "internal", why->message, job->request_id);
 }
 
-static struct job_tools workers_tools(const struct worker *worker)
+static struct job_tools workers_tools(struct worker *worker)
 {
     return (struct job_tools){
         .engine = worker->workers->engine,
         .session = worker->session,
         .completions = worker->workers->completions,
+        .sign_us = &worker->sign_us,
     };
+}
+
+static void workers_show_life(struct worker *worker)
+{
+    atomic_store_explicit(&worker->sign_us, clock_now_us(), memory_order_relaxed);
 }
 
 static bool workers_job_is_cancelled(void *argument)
 {
-    const struct job *job = argument;
-    return atomic_load(&job->cancelled);
+    struct worker *worker = argument;
+    workers_show_life(worker);
+    return atomic_load(&worker->job->cancelled);
+}
+
+/* What follows is for this job, and stops with it. NULL: for none. */
+static void workers_set_job(struct worker *worker, const struct job *job)
+{
+    worker->job = job;
+    engine_session_set_stop(worker->session, job ? workers_job_is_cancelled : NULL, worker);
 }
 
 static void workers_prepare(struct worker *worker, struct job *job)
@@ -140,9 +156,9 @@ static void workers_prepare(struct worker *worker, struct job *job)
     struct workers *workers = worker->workers;
     const struct job_tools tools = workers_tools(worker);
     uint64_t started_us = clock_now_us();
-    engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
+    workers_set_job(worker, job);
     job->kind->prepare(job, &tools);
-    engine_session_set_stop(worker->session, NULL, NULL);
+    workers_set_job(worker, NULL);
     if (!job->reply.status && job->rows) {
         job->features = mem_aligned(job->rows, workers->joint_width * sizeof(float));
         if (!job->features)
@@ -169,6 +185,7 @@ static enum status workers_embed_job(struct worker *worker, struct job *job, str
     for (size_t row = 0; row < job->rows; row += workers->max_batch_rows) {
         if (atomic_load(&job->cancelled))
             return status_fail(why, STATUS_CANCELLED, "cancelled");
+        workers_show_life(worker);
         size_t left = job->rows - row;
         size_t count = left < workers->max_batch_rows ? left : workers->max_batch_rows;
         enum status status =
@@ -228,10 +245,10 @@ static void workers_hand_on(struct workers *workers, struct job *jobs)
 static void workers_answer(struct worker *worker, struct job *job)
 {
     const struct job_tools tools = workers_tools(worker);
-    engine_session_set_stop(worker->session, workers_job_is_cancelled, job);
+    workers_set_job(worker, job);
     if (!atomic_load(&job->cancelled))
         job->kind->answer(job, &tools);
-    engine_session_set_stop(worker->session, NULL, NULL);
+    workers_set_job(worker, NULL);
     completions_push(worker->workers->completions, job);
 }
 
@@ -265,6 +282,8 @@ static void workers_do(struct worker *worker, enum batcher_action action, struct
 {
     struct workers_lane *lane = worker->lane;
     uint64_t started_us = clock_now_us();
+    atomic_store_explicit(&worker->sign_us, started_us, memory_order_relaxed);
+    test_hook_hold_worker();
     if (action == BATCHER_PREPARE)
         workers_prepare(worker, jobs);
     else if (action == BATCHER_RUN)
@@ -275,6 +294,7 @@ static void workers_do(struct worker *worker, enum batcher_action action, struct
     size_t done = lane == &worker->workers->background ? 1 : action == BATCHER_RUN ? rows : 0;
     batcher_note_work(&lane->batcher, clock_now_us() - started_us, done);
     pthread_mutex_unlock(&lane->lock);
+    atomic_store_explicit(&worker->sign_us, 0, memory_order_relaxed);
 }
 
 static void *workers_main(void *argument)
@@ -446,6 +466,15 @@ enum status workers_submit(struct workers *workers, struct job *job, struct fail
     return status;
 }
 
+enum status workers_check_room(struct workers *workers, struct fail *why)
+{
+    struct workers_lane *lane = &workers->pictures;
+    pthread_mutex_lock(&lane->lock);
+    enum status status = batcher_check_room(&lane->batcher, false, why);
+    pthread_mutex_unlock(&lane->lock);
+    return status;
+}
+
 bool workers_cancel(struct workers *workers, struct job *job)
 {
     struct workers_lane *lane = workers_lane_of(workers, job);
@@ -459,10 +488,10 @@ bool workers_cancel(struct workers *workers, struct job *job)
     return removed;
 }
 
-unsigned workers_retry_after_s(struct workers *workers, const struct job *job)
+unsigned workers_retry_after_s(struct workers *workers, bool background)
 {
-    struct workers_lane *lane = workers_lane_of(workers, job);
-    size_t threads = job->kind->background ? WORKERS_BACKGROUND : workers->picture_threads;
+    struct workers_lane *lane = background ? &workers->background : &workers->pictures;
+    size_t threads = background ? WORKERS_BACKGROUND : workers->picture_threads;
     pthread_mutex_lock(&lane->lock);
     uint64_t backlog_us = batcher_backlog_us(&lane->batcher, threads);
     pthread_mutex_unlock(&lane->lock);
@@ -470,4 +499,31 @@ unsigned workers_retry_after_s(struct workers *workers, const struct job *job)
     return seconds < 1                            ? 1
            : seconds > WORKERS_MOST_RETRY_AFTER_S ? WORKERS_MOST_RETRY_AFTER_S
                                                   : (unsigned)seconds;
+}
+
+enum status workers_each_session(const struct workers *workers, workers_use_session *use,
+                                 void *argument, struct fail *why)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < workers->picture_threads && !status; i++)
+        status = use(argument, workers->workers[i].session, why);
+    return status;
+}
+
+struct stall_report workers_check_stall(const struct workers *workers, uint64_t now_us,
+                                        uint64_t limit_us)
+{
+    uint64_t signs_us[ENGINE_MAX_THREADS];
+    for (size_t i = 0; i < workers->picture_threads; i++)
+        signs_us[i] = atomic_load_explicit(&workers->workers[i].sign_us, memory_order_relaxed);
+    return stall_judge(signs_us, workers->picture_threads, now_us, limit_us);
+}
+
+void workers_figures(struct workers *workers, struct workers_figures *out)
+{
+    struct workers_lane *lane = &workers->pictures;
+    pthread_mutex_lock(&lane->lock);
+    out->queue_rows = batcher_queue_rows(&lane->batcher);
+    out->batches = lane->batcher.figures;
+    pthread_mutex_unlock(&lane->lock);
 }

@@ -12,8 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/batcher.h"
 #include "server/completions.h"
 #include "server/job.h"
+#include "server/stall.h"
 
 struct workers;
 
@@ -40,9 +42,31 @@ void workers_destroy(struct workers *workers);
  * be done by its deadline: the job stays the caller's. Loop thread. */
 enum status workers_submit(struct workers *workers, struct job *job, struct fail *why);
 
+/* STATUS_LIMIT while the queue of pictures takes no job of any priority. Loop thread. */
+enum status workers_check_room(struct workers *workers, struct fail *why);
+
 /* What to tell a client whose job was refused: how many seconds the work that waits will take, from
  * 1 to 60. Loop thread. */
-unsigned workers_retry_after_s(struct workers *workers, const struct job *job);
+unsigned workers_retry_after_s(struct workers *workers, bool background);
+
+/* use(argument, session) for the session of each worker for pictures, until one fails. Before the
+ * first job. */
+typedef enum status workers_use_session(void *argument, struct engine_session *session,
+                                        struct fail *why);
+enum status workers_each_session(const struct workers *workers, workers_use_session *use,
+                                 void *argument, struct fail *why);
+
+/* Whether a worker for pictures hangs. Those of the background are left out: they hold up no
+ * picture, and loading a pool shows no sign of life. Never waits. Any thread. */
+struct stall_report workers_check_stall(const struct workers *workers, uint64_t now_us,
+                                        uint64_t limit_us);
+
+struct workers_figures {
+    size_t queue_rows; /* of jobs for pictures */
+    struct batcher_figures batches;
+};
+
+void workers_figures(struct workers *workers, struct workers_figures *out);
 
 /* Gives up on a job. True: it was still waiting and is the caller's again. False: a worker has it,
  * and it comes back through completions. Loop thread. */

@@ -47,6 +47,16 @@ static int arguments_complain(const struct arguments *arguments, int found)
     return ARGUMENTS_WRONG;
 }
 
+static bool arguments_take_jpeg_decoding(struct arguments *arguments)
+{
+    arguments->scaled_jpeg = strcmp(optarg, "scaled") == 0;
+    if (arguments->scaled_jpeg || strcmp(optarg, "exact") == 0)
+        return true;
+    terminal_complain(arguments->command, "option '--jpeg-decoding' is exact or scaled, not '%s'",
+                      optarg);
+    return false;
+}
+
 static bool arguments_take(struct arguments *arguments, int key)
 {
     switch (key) {
@@ -63,6 +73,8 @@ static bool arguments_take(struct arguments *arguments, int key)
         terminal_complain(arguments->command,
                           "option '--activation' is quick_gelu or gelu, not '%s'", optarg);
         return false;
+    case ARGUMENTS_JPEG_DECODING:
+        return arguments_take_jpeg_decoding(arguments);
     default:
         return arguments_number(arguments, "threads", optarg, 1, ENGINE_MAX_THREADS,
                                 &arguments->threads);

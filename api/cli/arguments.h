@@ -19,6 +19,7 @@ enum arguments_key {
     ARGUMENTS_MODEL,
     ARGUMENTS_ACTIVATION,
     ARGUMENTS_THREADS,
+    ARGUMENTS_JPEG_DECODING,
     ARGUMENTS_OWN = 256 /* past every short option */
 };
 
@@ -31,6 +32,7 @@ struct arguments {
     const char *activation; /* NULL: the model's own */
     size_t threads;         /* 0: one for each core */
     bool json;
+    bool scaled_jpeg;
 };
 
 /* model_dir starts as ATTRIPROMPT_MODEL from the environment, else the model that ships with the

@@ -34,6 +34,7 @@ static const struct option classify_options[] = {
     {"any-fingerprint", no_argument, NULL, CLASSIFY_ANY_FINGERPRINT},
     {"explain", no_argument, NULL, CLASSIFY_EXPLAIN},
     {"help", no_argument, NULL, ARGUMENTS_HELP},
+    {"jpeg-decoding", required_argument, NULL, ARGUMENTS_JPEG_DECODING},
     {"json", no_argument, NULL, ARGUMENTS_JSON},
     {"labels", required_argument, NULL, CLASSIFY_LABELS},
     {"labels-file", required_argument, NULL, CLASSIFY_LABELS_FILE},
@@ -49,8 +50,8 @@ static const struct option classify_options[] = {
 static const char classify_help[] =
     "Usage: attriprompt classify [OPTION]... IMAGE...\n"
     "\n"
-    "Tells which of a list of labels fits each picture best. An IMAGE is a JPEG or PNG file of at\n"
-    "most %d MiB, or - for standard input.\n"
+    "Tells which of a list of labels fits each picture best. An IMAGE is a JPEG, PNG or WebP file\n"
+    "of at most %d MiB, or - for standard input.\n"
     "\n"
     "  --labels A,B,C      the labels, between commas\n"
     "  --labels-file FILE  the labels, one a line, FILE being - for standard input; blank lines\n"
@@ -72,6 +73,9 @@ static const char classify_help[] =
     "                      model that ships with the program)\n"
     "  --activation NAME   quick_gelu or gelu, for a model folder that does not say\n"
     "  --threads N         threads to compute with (default: one for each core)\n"
+    "  --jpeg-decoding NAME\n"
+    "                      exact, the default, or scaled: large JPEGs are decoded smaller, which\n"
+    "                      is faster, and nearly the same\n"
     "  --json              print one JSON document\n"
     "  --help              print this\n"
     "\n"

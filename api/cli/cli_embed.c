@@ -19,6 +19,7 @@ static const struct option embed_options[] = {
     {"activation", required_argument, NULL, ARGUMENTS_ACTIVATION},
     {"help", no_argument, NULL, ARGUMENTS_HELP},
     {"image", required_argument, NULL, EMBED_IMAGE},
+    {"jpeg-decoding", required_argument, NULL, ARGUMENTS_JPEG_DECODING},
     {"json", no_argument, NULL, ARGUMENTS_JSON},
     {"model", required_argument, NULL, ARGUMENTS_MODEL},
     {"text", required_argument, NULL, EMBED_TEXT},
@@ -33,12 +34,15 @@ static const char embed_help[] =
     "of two is their cosine similarity.\n"
     "\n"
     "  --text TEXT         a text; may be repeated\n"
-    "  --image FILE        a JPEG or PNG file of at most %d MiB, or - for standard input; may be\n"
-    "                      repeated\n"
+    "  --image FILE        a JPEG, PNG or WebP file of at most %d MiB, or - for standard input;\n"
+    "                      may be repeated\n"
     "  --model DIR         model folder (default: ATTRIPROMPT_MODEL in the environment, else the\n"
     "                      model that ships with the program)\n"
     "  --activation NAME   quick_gelu or gelu, for a model folder that does not say\n"
     "  --threads N         threads to compute with (default: one for each core)\n"
+    "  --jpeg-decoding NAME\n"
+    "                      exact, the default, or scaled: large JPEGs are decoded smaller, which\n"
+    "                      is faster, and nearly the same\n"
     "  --json              print one JSON document with whole vectors, texts and pictures each in\n"
     "                      the order given; null stands for a picture that cannot be read\n"
     "  --help              print this\n"

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "api/cli/address.h"
 #include "api/cli/arguments.h"
 #include "api/cli/cli.h"
+#include "api/cli/problem.h"
 #include "api/cli/response.h"
 #include "api/cli/terminal.h"
 #include "api/cli/url.h"
@@ -25,7 +25,8 @@ enum {
     HEALTH_MAX_TIMEOUT_MS = 600000,
     HEALTH_MAX_BODY = 65536,
     HEALTH_MAX_REQUEST = URL_MAX_TARGET + URL_MAX_AUTHORITY + 256,
-    HEALTH_STEP_BYTES = 4096
+    HEALTH_STEP_BYTES = 4096,
+    HEALTH_MAX_PROBLEM = 400
 };
 
 static const struct option health_options[] = {
@@ -113,18 +114,6 @@ static enum status health_receive(struct health_check *check, struct fail *why)
     return status;
 }
 
-/* What a problem+json says, or nothing. */
-static enum status health_refused(const struct response *response, struct fail *why)
-{
-    json_t *problem =
-        json_loadb(response->body.data ? response->body.data : "", response->body.size, 0, NULL);
-    const char *detail = json_string_value(json_object_get(problem, "detail"));
-    enum status status = status_fail(why, STATUS_IO, "status %d%s%s", response->status,
-                                     detail ? ": " : "", detail ? detail : "");
-    json_decref(problem);
-    return status;
-}
-
 static enum status health_exchange(struct health_check *check, struct fail *why)
 {
     struct address_list addresses;
@@ -140,9 +129,11 @@ static enum status health_exchange(struct health_check *check, struct fail *why)
     close(check->fd);
     if (status == STATUS_CANCELLED)
         return status_fail(why, status, "no complete answer within %zu ms", check->timeout_ms);
-    if (!status && check->response.status != 200)
-        return health_refused(&check->response, why);
-    return status;
+    if (status || check->response.status == 200)
+        return status;
+    char problem[HEALTH_MAX_PROBLEM];
+    problem_describe(&check->response, problem, sizeof problem);
+    return status_fail(why, STATUS_IO, "status %s", problem);
 }
 
 static enum cli_exit health_run(const struct arguments *arguments, struct health_check *check)

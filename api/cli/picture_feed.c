@@ -51,7 +51,7 @@ static enum status picture_feed_decode(const struct picture_feed *feed, const ch
     if (status)
         return status;
     status = engine_decode(feed->bench->engine, (const uint8_t *)file->data, file->size,
-                           &engine_image_default_limits, out_pixels, NULL, why);
+                           &feed->bench->image_options, out_pixels, NULL, why);
     return status ? status_context(why, status, "%s", input_name(path)) : STATUS_OK;
 }
 

@@ -1,6 +1,5 @@
 #include "api/cli/response.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -124,7 +123,9 @@ static enum status response_take_header(struct response *response, const char *n
     } else if (strcasecmp(name, "Retry-After") == 0) {
         response->has_retry_after = true;
     } else if (strcasecmp(name, "Server-Timing") == 0) {
-        snprintf(response->server_timing, sizeof response->server_timing, "%s", value);
+        size_t length = strnlen(value, RESPONSE_MAX_TIMING);
+        memcpy(response->server_timing, value, length);
+        response->server_timing[length] = '\0';
     }
     return STATUS_OK;
 }

@@ -17,6 +17,7 @@ enum {
     TERMINAL_DEFAULT_COLUMNS = 80,
     TERMINAL_MAX_COLUMNS = 10000,
     TERMINAL_MANY_PICTURES = 50,
+    TERMINAL_PROGRESS_BYTES = 80,
     TERMINAL_MESSAGE_BYTES = 2048
 };
 
@@ -67,15 +68,26 @@ void terminal_complain(const char *command, const char *format, ...)
     buf_finish(&line);
 }
 
+bool terminal_is_watched(void)
+{
+    return isatty(STDERR_FILENO);
+}
+
+void terminal_show(const char *text)
+{
+    terminal_wipe_progress();
+    fputs(text, stderr);
+    terminal_shows_progress = *text != '\0';
+}
+
 void terminal_progress(size_t done, size_t total)
 {
-    if (total <= TERMINAL_MANY_PICTURES || !isatty(STDERR_FILENO) || isatty(STDOUT_FILENO))
+    char text[TERMINAL_PROGRESS_BYTES] = "";
+    if (total <= TERMINAL_MANY_PICTURES || !terminal_is_watched() || isatty(STDOUT_FILENO))
         return;
-    terminal_wipe_progress();
-    if (done == total)
-        return;
-    fprintf(stderr, "%zu of %zu pictures", done, total);
-    terminal_shows_progress = true;
+    if (done != total)
+        snprintf(text, sizeof text, "%zu of %zu pictures", done, total);
+    terminal_show(text);
 }
 
 static enum status terminal_lost(struct fail *why)

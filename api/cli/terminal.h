@@ -30,6 +30,13 @@ void terminal_complain(const char *command, const char *format, ...)
  * terminal. */
 void terminal_progress(size_t done, size_t total);
 
+/* Text on that line of standard error, rewritten by the next call and wiped by a message or by "";
+ * only for a terminal. */
+void terminal_show(const char *text);
+
+/* Standard error is a terminal. */
+bool terminal_is_watched(void);
+
 /* Writes text to standard output and empties it. */
 enum status terminal_write(struct buf *text, struct fail *why);
 

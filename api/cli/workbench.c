@@ -6,7 +6,9 @@ enum status workbench_open(struct workbench *bench, const struct arguments *argu
                            size_t max_images, struct fail *why)
 {
     log_set_level(LOG_WARN);
-    struct workbench opened = {.max_images = max_images};
+    struct workbench opened = {.max_images = max_images,
+                               .image_options = engine_image_default_options};
+    opened.image_options.scaled_jpeg = arguments->scaled_jpeg;
     opened.threads = arguments->threads ? arguments->threads : engine_cores();
     const struct engine_options options = {.helpers = opened.threads - 1,
                                            .activation = arguments->activation,

@@ -16,6 +16,7 @@ struct workbench {
     struct engine_session *session;
     size_t max_images; /* of one call to the session */
     size_t threads;
+    struct engine_image_options image_options;
 };
 
 /* Opens arguments->model_dir with a session for up to max_images pictures a call. */

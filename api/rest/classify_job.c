@@ -13,6 +13,7 @@
 #include "server/job.h"
 #include "server/label_cache.h"
 #include "server/label_set.h"
+#include "server/metrics.h"
 #include "server/request.h"
 #include "server/served_pool.h"
 #include "server/service.h"
@@ -20,6 +21,7 @@
 enum { CLASSIFY_MAX_CONTENT_TYPE = 256, CLASSIFY_MAX_ANSWER_BYTES = 1 << 28 };
 
 _Static_assert((int)CLASSIFY_MAX_NAME == (int)SNAPSHOT_MAX_NAME, "a name fits a request");
+_Static_assert((int)JOB_NAME_BYTES == (int)SNAPSHOT_MAX_NAME + 1, "a name fits a job");
 
 struct classify_job {
     struct job job; /* first, so that one is the other */
@@ -57,13 +59,16 @@ static enum status classify_job_read(struct classify_job *job, const struct job_
 }
 
 /* Decodes every picture into its row; one that fails keeps its reason and takes no row. */
-static void classify_job_decode(struct classify_job *job, const struct engine *engine,
+static void classify_job_decode(struct classify_job *job, const struct job_tools *tools,
                                 float *pixels)
 {
     const struct config *config = job->service->config;
-    struct engine_image_limits limits = {
+    const struct engine *engine = tools->engine;
+    const struct engine_image_options options = {
+        .max_bytes = config->max_image_bytes,
         .max_pixels = config->max_image_pixels,
         .max_jpeg_scans = (uint32_t)config->max_jpeg_scans,
+        .scaled_jpeg = config->jpeg_decoding == CONFIG_JPEG_SCALED,
     };
     size_t image_size = engine_info(engine)->image_size;
     size_t rows = 0;
@@ -71,12 +76,15 @@ static void classify_job_decode(struct classify_job *job, const struct engine *e
         struct classify_image *image = &job->input.images[i];
         if (atomic_load(&job->job.cancelled))
             return;
+        job_show_life(tools);
         if (!image->why.code)
             image->why.code =
-                engine_decode(engine, image->bytes, image->size, &limits,
+                engine_decode(engine, image->bytes, image->size, &options,
                               pixels + rows * 3 * image_size * image_size, NULL, &image->why);
         if (!image->why.code)
             rows++;
+        metrics_count_image(job->service->metrics, image_sniff(image->bytes, image->size),
+                            image->why.code);
     }
     job->job.rows = rows;
 }
@@ -193,6 +201,19 @@ static enum status classify_job_make_compositions(struct classify_job *job, stru
     return status;
 }
 
+static void classify_job_note_used(struct classify_job *job)
+{
+    struct job_used *used = &job->job.used;
+    if (job->label_set) {
+        memcpy(used->label_set, job->label_set->snapshot.name, sizeof used->label_set);
+        used->label_set_version = job->label_set->snapshot.version;
+    }
+    if (job->pool) {
+        memcpy(used->pool, job->pool->snapshot.name, sizeof used->pool);
+        used->pool_version = job->pool->snapshot.version;
+    }
+}
+
 static void classify_job_prepare(struct job *base, const struct job_tools *tools)
 {
     struct classify_job *job = (struct classify_job *)base;
@@ -203,6 +224,7 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
         classify_job_fail(base, ERRORS_BODY, &why);
         return;
     }
+    classify_job_note_used(job);
     if (classify_job_take_labels(job, tools, &why)) {
         classify_job_fail(base, ERRORS_LABELS, &why);
         return;
@@ -214,7 +236,7 @@ static void classify_job_prepare(struct job *base, const struct job_tools *tools
         classify_job_fail(base, ERRORS_IMAGE, &why);
         return;
     }
-    classify_job_decode(job, tools->engine, base->pixels);
+    classify_job_decode(job, tools, base->pixels);
     if (!base->rows && !atomic_load(&base->cancelled))
         classify_job_fail(base, ERRORS_IMAGE, &job->input.images[0].why);
     else if (classify_job_make_compositions(job, &why))
@@ -313,6 +335,8 @@ static void classify_job_answer(struct job *base, const struct job_tools *tools)
     struct fail why;
     buf_init(&text, CLASSIFY_MAX_ANSWER_BYTES);
     uint64_t started_us = clock_now_us();
+    for (size_t i = 0; base->compositions && i < base->rows; i++)
+        metrics_note_composition(job->service->metrics, base->compositions[i]);
     enum status status = classify_answer_create(&answer, &why);
     if (!status)
         status = classify_job_fill_answer(job, tools, answer, &why);

@@ -9,7 +9,7 @@
 #include "api/web/web_page.h"
 
 static const struct router_route routes_table[] = {
-    {"POST", "/v1/classify", classify_job_handle, .while_draining = false},
+    {"POST", "/v1/classify", classify_job_handle, .for_pictures = true},
     {"GET", "/v1/label-sets", label_set_resource_handle_list, .while_draining = false},
     {"GET", "/v1/label-sets/{name}", label_set_resource_handle_get, .while_draining = false},
     {"PUT", "/v1/label-sets/{name}", label_set_job_handle_put, .while_draining = false},
@@ -25,6 +25,7 @@ static const struct router_route routes_table[] = {
     {"GET", "/health", health_handle_ready, .while_draining = true},
     {"GET", "/readyz", health_handle_ready, .while_draining = true},
     {"GET", "/version", health_handle_version, .while_draining = true},
+    {"GET", "/metrics", health_handle_metrics, .while_draining = true},
     {"GET", "/openapi.json", web_page_handle_openapi, .while_draining = false},
     {"GET", "/", web_page_handle_index, .while_draining = false},
 };

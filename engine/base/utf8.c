@@ -35,7 +35,8 @@ void utf8_clean(char *text)
 {
     for (unsigned char *at = (unsigned char *)text; *at;) {
         size_t length = utf8_length(at, SIZE_MAX);
-        if (length == 0 || *at < 0x20 || *at == 0x7f) {
+        bool second_set = length == 2 && *at == 0xc2 && at[1] < 0xa0; /* of control characters */
+        if (length == 0 || *at < 0x20 || *at == 0x7f || second_set) {
             *at = '?';
             length = 1;
         }

@@ -94,7 +94,7 @@ static enum status bench_pass(struct bench_worker *worker, struct fail *why)
     for (size_t i = 0; i < bench->batch; i++) {
         enum status status =
             engine_decode(bench->engine, (const uint8_t *)bench->picture.data, bench->picture.size,
-                          &engine_image_default_limits, worker->pixels + i * floats, NULL, why);
+                          &engine_image_default_options, worker->pixels + i * floats, NULL, why);
         if (status)
             return status;
     }

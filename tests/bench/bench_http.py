@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """HTTP throughput at saturation against the engine alone, and what HTTP adds to one request.
 
-    tests/bench/bench_http.py [--model DIR]... [--threads 2] [--rounds 5] [--seconds 5]
+    tests/bench/bench_http.py [--model DIR]... [--shared-cores] [--rounds 5] [--seconds 5]
 
 The server under wrk and bench_batch, which does the same work without HTTP, take turns; who goes
 first changes every round. See README.md for what has to be built and installed first.
@@ -9,13 +9,22 @@ first changes every round. See README.md for what has to be built and installed 
 
 import argparse
 import math
-import os
 import statistics
 import subprocess
 import sys
 
 from compare_image import describe_commit, describe_machine
-from http_load import LABELS, ROOT, SAMPLES, Server, describe, path_and_query
+from http_load import (
+    LABELS,
+    ROOT,
+    SAMPLES,
+    Server,
+    add_arguments,
+    describe,
+    on_cores,
+    path_and_query,
+    settle_arguments,
+)
 
 MODELS = (ROOT / "engine/models/emoji-clip", ROOT / "build/bench/vit_b16")
 BATCH = 8  # the server's default
@@ -27,14 +36,16 @@ STAGES = ("decode", "image", "retrieve", "text")
 class Engine:
     """bench_batch, which waits for its turns."""
 
-    def __init__(self, build, model, picture, threads):
-        command = [ROOT / build / "bench/bench_batch", model, picture, LABELS, threads, BATCH]
+    def __init__(self, options, model):
+        command = [ROOT / options.build / "bench/bench_batch", model, options.picture, LABELS]
+        command += [options.threads, BATCH]
         self.process = subprocess.Popen(
             list(map(str, command)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            preexec_fn=on_cores(options.cores.server),
         )
         self.backend = self._read().removeprefix("ready ")
 
@@ -111,8 +122,8 @@ def report_one_at_a_time(answers):
 
 def run(model, options):
     print(f"\nmodel      {model.relative_to(ROOT) if model.is_relative_to(ROOT) else model}")
-    with Engine(options.build, model, options.picture, options.threads) as engine, Server(
-        options.build, model, options.threads
+    with Engine(options, model) as engine, Server(
+        options.build, model, options.threads, options.cores
     ) as server:
         print(f"engine     {engine.backend}")
         seconds, answers = turn_seconds(server, options)
@@ -124,12 +135,12 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", action="append", help="folder; default: both of README.md")
     parser.add_argument("--picture", default=SAMPLES / "cat.jpg")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="workers of each side")
     parser.add_argument("--connections", type=int, default=64, help="of wrk (default 64)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default 5)")
     parser.add_argument("--seconds", type=int, default=5, help="of a turn (default 5)")
     parser.add_argument("--build", default="build/release", help="default build/release")
-    return parser.parse_args()
+    add_arguments(parser)
+    return settle_arguments(parser.parse_args())
 
 
 def run_models(options, load, run):
@@ -138,6 +149,7 @@ def run_models(options, load, run):
     models = [ROOT / model for model in options.model or MODELS]
     print(f"machine    {describe_machine()}")
     print(f"commit     {describe_commit()}")
+    print(f"cores      {options.cores}")
     print(f"load       {load}")
     for model in models:
         if not (model / "model.safetensors").exists():

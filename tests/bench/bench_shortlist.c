@@ -67,7 +67,7 @@ static void look(struct bench *bench, const char *path)
     buf_init(&file, MOST_FILE_BYTES);
     if (buf_read_file(&file, path, &why) ||
         engine_decode(bench->engine, (const uint8_t *)file.data, file.size,
-                      &engine_image_default_limits, bench->pixels, NULL, &why) ||
+                      &engine_image_default_options, bench->pixels, NULL, &why) ||
         engine_compose_images(bench->session, bench->pixels, 1, &bench->composition, bench->feature,
                               &why))
         fail_with(&why);

@@ -18,6 +18,41 @@ LABELS = SAMPLES / "labels-30.txt"
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
+class Cores:
+    """Which cores the server (or the engine alone) has, and which the load comes from."""
+
+    def __init__(self, shared):
+        every = sorted(os.sched_getaffinity(0))
+        own = 0 if shared or len(every) == 1 else max(1, len(every) // 4)
+        self.load = set(every[len(every) - own :] or every)
+        self.server = set(every[: len(every) - own])
+
+    def __str__(self):
+        if self.load == self.server:
+            return f"{len(self.server)}, of the server and of wrk"
+        return f"{len(self.server)} of the server, {len(self.load)} of wrk"
+
+
+def on_cores(cores):
+    """For subprocess: the child keeps to these cores."""
+    return lambda: os.sched_setaffinity(0, cores)
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "--shared-cores",
+        action="store_true",
+        help="let wrk run on the cores of the server; without it, wrk has a quarter of all cores",
+    )
+    parser.add_argument("--threads", type=int, help="workers (default: the cores of the server)")
+
+
+def settle_arguments(options):
+    options.cores = Cores(options.shared_cores)
+    options.threads = options.threads or len(options.cores.server)
+    return options
+
+
 def path_and_query(**options):
     labels = ",".join(LABELS.read_text().split("\n")).strip(",")
     more = "".join(f"&{name}={value}" for name, value in options.items())
@@ -66,7 +101,8 @@ class Load:
 
 
 class Server:
-    def __init__(self, build, model, threads, *options):
+    def __init__(self, build, model, threads, cores, *options):
+        self.cores = cores
         self.process = subprocess.Popen(
             [
                 ROOT / build / "attriprompt",
@@ -76,6 +112,7 @@ class Server:
             ],
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=on_cores(cores.server),
         )
         line = self.process.stdout.readline()
         if not line:
@@ -107,6 +144,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
+                preexec_fn=on_cores(self.cores.load),
             )
             after = self._cpu_seconds()
             lines = log.read_text().splitlines()

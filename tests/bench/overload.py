@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Ten times the load that a server can do: what it still does, and how it refuses the rest.
 
-    tests/bench/overload.py [--model DIR]... [--times 10] [--rounds 3] [--seconds 10]
+    tests/bench/overload.py [--model DIR]... [--times 10] [--shared-cores] [--rounds 3]
 
 Turns of wrk at capacity (few connections, each waits for its answer) and turns of overload change
 with each other. Overload has so many connections that there are always some that do not wait in the
@@ -12,11 +12,18 @@ client, and printed. See README.md.
 
 import argparse
 import collections
-import os
 import statistics
 
 from bench_http import BATCH, WARM_UP_SHARE, run_models, saturate, turn_seconds
-from http_load import ROOT, SAMPLES, Server, describe, path_and_query
+from http_load import (
+    ROOT,
+    SAMPLES,
+    Server,
+    add_arguments,
+    describe,
+    path_and_query,
+    settle_arguments,
+)
 
 FREE_CONNECTIONS = 240  # that do not wait in the queue
 
@@ -85,7 +92,7 @@ def take_turns(calm, busy, overload, seconds, options):
 
 def run(model, options):
     print(f"\nmodel      {model.relative_to(ROOT) if model.is_relative_to(ROOT) else model}")
-    with Server(options.build, model, options.threads) as calm:
+    with Server(options.build, model, options.threads, options.cores) as calm:
         seconds, _ = turn_seconds(calm, options)
         capacity = saturate(calm, options, seconds).rate(WARM_UP_SHARE * seconds)
         overload = Overload(capacity, options)
@@ -93,7 +100,9 @@ def run(model, options):
             f"capacity   {capacity:.1f} a second; overload {overload.rate:.0f} a second,"
             f" {overload.rows} queue rows, {overload.connections} connections"
         )
-        with Server(options.build, model, options.threads, *overload.server_options()) as busy:
+        with Server(
+            options.build, model, options.threads, options.cores, *overload.server_options()
+        ) as busy:
             before_mib = busy.memory_mib()
             report(take_turns(calm, busy, overload, seconds, options), options)
             print(f"  most memory {before_mib:.0f} MiB before, {busy.memory_mib():.0f} MiB after")
@@ -103,7 +112,6 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", action="append", help="folder; default: both of README.md")
     parser.add_argument("--picture", default=SAMPLES / "cat.jpg")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="workers")
     parser.add_argument("--connections", type=int, default=64, help="at capacity (default 64)")
     parser.add_argument("--times", type=float, default=10, help="the capacity (default 10)")
     parser.add_argument(
@@ -113,7 +121,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument("--seconds", type=int, default=10, help="of a turn (default 10)")
     parser.add_argument("--build", default="build/release", help="default build/release")
-    return parser.parse_args()
+    add_arguments(parser)
+    return settle_arguments(parser.parse_args())
 
 
 def main():

@@ -31,13 +31,14 @@ static enum status dump_print(const struct preprocess *preprocess, const struct 
 static enum status dump_file(const struct preprocess *preprocess, const char *path,
                              struct fail *why)
 {
-    static const struct image_limits limits = {DUMP_PIXELS, DUMP_SCANS};
+    static const struct image_options options = {
+        .max_bytes = DUMP_FILE_BYTES, .max_pixels = DUMP_PIXELS, .max_jpeg_scans = DUMP_SCANS};
     struct image image = {0};
     struct buf file;
     buf_init(&file, DUMP_FILE_BYTES);
     enum status status = buf_read_file(&file, path, why);
     if (!status)
-        status = image_decode((const uint8_t *)file.data, file.size, &limits, &image, why);
+        status = image_decode((const uint8_t *)file.data, file.size, &options, &image, why);
     if (!status)
         status = dump_print(preprocess, &image, why);
     image_finish(&image);

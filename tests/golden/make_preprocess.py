@@ -17,7 +17,7 @@ import subprocess
 import zlib
 
 import numpy
-from PIL import Image
+from PIL import Image, ImageOps
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PICTURES = os.path.join(HERE, "pictures")
@@ -182,7 +182,7 @@ def png_expected(samples, kind, depth, palette, transparent):
 
 
 def pillow_rgb(data):
-    image = Image.open(io.BytesIO(data))
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         rgba = numpy.asarray(image.convert("RGBA")).astype(numpy.int64)
         rgb, alpha = rgba[:, :, :3], rgba[:, :, 3:]
@@ -291,17 +291,20 @@ def write_jpegs(listing):
 
 
 class Listing:
-    def __init__(self):
-        os.makedirs(PICTURES, exist_ok=True)
+    """Files in a folder of their own, with a list of what they show."""
+
+    def __init__(self, folder=PICTURES):
+        os.makedirs(folder, exist_ok=True)
+        self.folder = folder
         self.lines = []
 
     def add(self, name, data, rgb):
-        with open(os.path.join(PICTURES, name), "wb") as out:
+        with open(os.path.join(self.folder, name), "wb") as out:
             out.write(data)
         self.lines.append("%s %d %d %s" % (name, rgb.shape[1], rgb.shape[0], crc(rgb.tobytes())))
 
     def write(self):
-        with open(os.path.join(PICTURES, "list.txt"), "w") as out:
+        with open(os.path.join(self.folder, "list.txt"), "w") as out:
             out.write("\n".join(sorted(self.lines)) + "\n")
 
 

@@ -45,10 +45,15 @@ class FakeServer:
             except BaseException as failure:
                 self.failures.append(failure)
 
+    def close(self):
+        """From now on, connections are refused."""
+        with contextlib.suppress(OSError):  # it may be closed already
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
     def stop(self):
         self.stopping.set()
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
+        self.close()
         assert not self.failures, self.failures
 
 

@@ -17,7 +17,7 @@ from serving import DOG
 MIB = 1 << 20
 SANITIZED = bool({"thread", "address-undefined"} & set(Path(BINARY).parts))
 FEWER = 8 if SANITIZED else 1  # by this much sizes shrink, and time-outs grow, in slow builds
-CONNECTION_BYTES = 64 * 1024  # what one connection may take for its head
+CONNECTION_BYTES = 32 * 1024  # what one connection may take for its head
 LINE_END = b"\r\n"
 
 

@@ -33,13 +33,13 @@ class Reply:
 class Server:
     """One running service. Whatever it prints on standard error is looked through at its end."""
 
-    def __init__(self, *options, env=None):
+    def __init__(self, *options, env=None, binary=BINARY, stderr=None):
         self.errors = tempfile.TemporaryFile()
-        command = [BINARY, "serve", "--port", "0", "--model", MODEL, *map(str, options)]
+        command = [binary, "serve", "--port", "0", "--model", MODEL, *map(str, options)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=self.errors if stderr is None else stderr,
             cwd=ROOT,
             env=env or environment(),
         )
@@ -54,6 +54,15 @@ class Server:
     def read_errors(self):
         self.errors.seek(0)
         return self.errors.read().decode("utf-8", "replace")
+
+    def read_log(self):
+        """What was logged, line by line, but for anything that is no JSON."""
+        lines = self.read_errors().split("\n")[:-1]  # without one that is not whole yet
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def read_messages(self):
+        """(level, message) of whatever was logged that is no request."""
+        return [(line["level"], line["message"]) for line in self.read_log() if "message" in line]
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -103,9 +112,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*options, env=None):
+def serving(*options, **how):
     """A service for the length of a with statement, which must end with status 0."""
-    server = Server(*options, env=env)
+    server = Server(*options, **how)
     try:
         yield server
     except BaseException:

@@ -316,7 +316,7 @@ def test_classifications_do_not_wait_for_a_set(name, threads):
         version = ok(changed)["version"]
         assert changed.json()["count"] == 3000
         for replies in others:
-            assert sum(not late for _, late in replies) >= 3
+            assert sum(not late for _, late in replies) >= 1
         assert {used(reply)[1] for reply, _ in others[0]} <= {version - 1, version}
         assert used(by_query(server, DOG, label_set=name)) == (name, version)
 

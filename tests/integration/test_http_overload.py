@@ -194,6 +194,28 @@ def test_end_while_work_is_suspended():
     assert server.wait() == 0
 
 
+def test_a_full_queue_refuses_before_the_body():
+    """A client that waits for leave to send it is spared that."""
+    line = picture_head(b"Expect: 100-continue", b"Content-Length: 1000000")
+
+    def slow(i):
+        return server.post_form(("image", DOG), ("labels", ",".join(slow_labels(i, 400))))
+
+    with serving("--threads", 1, "--max-queue-rows", 1) as server:
+        waiting = threading.Thread(target=at_once, args=(6, slow))
+        waiting.start()
+        refused = None
+        while waiting.is_alive() and refused is None:
+            with server.connect() as connection, connection.makefile("rb") as stream:
+                connection.sendall(line)
+                reply = read_reply(stream)
+                assert reply.status in (100, 429), reply.body
+                refused = reply if reply.status == 429 else None
+        waiting.join()
+        assert_problem(refused, 429, "queue_full", "(1 pictures)")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
 def test_what_cannot_be_done_in_its_time_is_refused_at_once():
     """And not begun, to be thrown away at its deadline."""
     with serving("--threads", 1, "--label-cache-bytes", 0) as server:

@@ -72,7 +72,7 @@ def wait_for(server, name, version):
 
 def lines_about(server, name):
     marks = f'pool "{name}":', f"pool folder: {name} "
-    return [line for line in server.read_errors().splitlines() if any(m in line for m in marks)]
+    return [text for _, text in server.read_messages() if any(mark in text for mark in marks)]
 
 
 def let_scans_pass(server, folder, pools):
@@ -159,14 +159,14 @@ def test_files_that_are_passed_over(server, folder, pools, tmp_path):
     (folder / "sub.safetensors/inner.safetensors").write_bytes(pools[0].data)
     os.symlink("nowhere", folder / "dangling.safetensors")
     os.mkfifo(folder / "pipe.safetensors")
-    logged = len(server.read_errors().splitlines())
+    logged = len(server.read_messages())
     let_scans_pass(server, folder, pools)
     os.kill(server.process.pid, signal.SIGHUP)
     let_scans_pass(server, folder, pools)
     after = {each["name"] for each in get(server, "/v1/pools")["pools"]}
     assert {each for each in after - before if not each.startswith("later-")} == set()
-    log = server.read_errors().splitlines()[logged:]
-    assert not [line for line in log if " warn " in line or " error " in line]
+    log = server.read_messages()[logged:]
+    assert not [text for level, text in log if level in ("warn", "error")]
 
 
 def test_hang_up_tries_at_once(server, folder, pools, name):

@@ -83,9 +83,9 @@ def test_request_id(server):
     own = server.get("/livez").headers["x-request-id"]
     assert re.fullmatch(r"req-[0-9a-f]{16}", own)
     assert server.get("/livez").headers["x-request-id"] != own
-    for sane in "a", "A-b_c.9", "x" * 128:
+    for sane in "a", "A-b_c.9", "x" * 64:
         assert server.get("/livez", {"X-Request-Id": sane}).headers["x-request-id"] == sane
-    for odd in "", "a b", 'a"b', "x" * 129, "ü":
+    for odd in "", "a b", 'a"b', "x" * 65, "ü":
         reply = server.get("/livez", {"X-Request-Id": odd.encode("utf-8")})
         assert reply.headers["x-request-id"].startswith("req-")
     path, headers = "/v1/classify", {"X-Request-Id": "mine", "Content-Type": "image/png"}

@@ -440,7 +440,7 @@ def test_answers_are_as_described(call, description, folder):
         call("DELETE", path, 412, name=name, headers={"If-Match": '"other"'})
         call("DELETE", path, 204, name=name)
         call("DELETE", path, 404, name=name)
-    for path in "/livez", "/readyz", "/health", "/version", "/", "/openapi.json":
+    for path in "/livez", "/readyz", "/health", "/version", "/metrics", "/", "/openapi.json":
         call("GET", path, 200)
     for path in "/", "/openapi.json":
         call("GET", path, 304, headers={"If-None-Match": "*"})

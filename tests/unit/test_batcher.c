@@ -410,6 +410,33 @@ static void test_takes_low_jobs_back(void **state)
     assert_next(&batcher, 0, BATCHER_IDLE, NULL);
 }
 
+static void test_figures_tell_why_batches_began(void **state)
+{
+    (void)state;
+    struct batcher batcher;
+    struct job jobs[5] = {{.kind = NULL}}, *out;
+    size_t rows;
+    batcher_init(&batcher, &(struct batcher_limits){
+                               .max_rows = 10, .max_bytes = SIZE_MAX, .max_batch_rows = 2});
+    for (size_t i = 0; i < 5; i++) {
+        jobs[i].rows = 1;
+        batcher_push_ready(&batcher, &jobs[i], 0);
+    }
+    assert_int_equal(batcher_queue_rows(&batcher), 5);
+    while (batcher_next(&batcher, 0, &out, &rows) == BATCHER_RUN)
+        assert_int_equal(batcher_queue_rows(&batcher) + rows, rows == 1 ? 1 : out == jobs ? 5 : 3);
+    batcher.limits.batch_delay_us = 100;
+    batcher_push_ready(&batcher, &jobs[0], 0);
+    assert_int_equal(batcher_next(&batcher, 99, &out, &rows), BATCHER_IDLE);
+    assert_int_equal(batcher_next(&batcher, 100, &out, &rows), BATCHER_RUN);
+    const struct batcher_figures *figures = &batcher.figures;
+    assert_int_equal(figures->batches[BATCHER_FULL], 2);
+    assert_int_equal(figures->batches[BATCHER_GREEDY], 1);
+    assert_int_equal(figures->batches[BATCHER_DELAYED], 1);
+    assert_int_equal(figures->rows.sum, 6);
+    assert_int_equal(histogram_count(&figures->rows), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_no_stream_of_normal_jobs_holds_a_low_one_back),
         cmocka_unit_test(test_low_jobs_leave_half_of_the_queue),
         cmocka_unit_test(test_takes_low_jobs_back),
+        cmocka_unit_test(test_figures_tell_why_batches_began),
     };
     return cmocka_run_group_tests_name("batcher", tests, NULL, NULL);
 }

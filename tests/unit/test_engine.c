@@ -346,11 +346,15 @@ static void test_decodes_and_normalises(void **state)
     struct engine_image_info info;
     read_picture("one-pixel.jpg", &file);
     const uint8_t *bytes = (const uint8_t *)file.data;
-    unit_assert_ok(image_decode(bytes, file.size, &(struct image_limits){1, 1}, &image, &why), why);
-    unit_assert_ok(engine_decode(opened.engine, bytes, file.size, &engine_image_default_limits,
+    unit_assert_ok(image_decode(bytes, file.size,
+                                &(struct image_options){
+                                    .max_bytes = file.size, .max_pixels = 1, .max_jpeg_scans = 1},
+                                &image, &why),
+                   why);
+    unit_assert_ok(engine_decode(opened.engine, bytes, file.size, &engine_image_default_options,
                                  pixels, &info, &why),
                    why);
-    assert_string_equal(info.format, "JPEG");
+    assert_int_equal(info.format, IMAGE_JPEG);
     assert_int_equal(info.width, 1);
     assert_int_equal(info.height, 1);
     for (size_t i = 0; i < 3 * plane; i++) {
@@ -359,7 +363,7 @@ static void test_decodes_and_normalises(void **state)
             pixels[i], (image.rgb[channel] / 255.0 - way->mean[channel]) / way->deviation[channel],
             1e-6);
     }
-    unit_assert_ok(engine_decode(opened.engine, bytes, file.size, &engine_image_default_limits,
+    unit_assert_ok(engine_decode(opened.engine, bytes, file.size, &engine_image_default_options,
                                  pixels, NULL, &why),
                    why);
     image_finish(&image);
@@ -368,9 +372,15 @@ static void test_decodes_and_normalises(void **state)
     close_model(&opened);
 }
 
+static struct engine_image_options limits(size_t max_pixels, uint32_t max_jpeg_scans)
+{
+    return (struct engine_image_options){
+        .max_bytes = 1 << 20, .max_pixels = max_pixels, .max_jpeg_scans = max_jpeg_scans};
+}
+
 /* Fails with the code and message, and leaves what it was to fill alone. */
 static void check_refused(const struct opened *opened, const void *bytes, size_t size,
-                          struct engine_image_limits limits, enum status status,
+                          struct engine_image_options options, enum status status,
                           const char *message)
 {
     struct fail why;
@@ -378,10 +388,10 @@ static void check_refused(const struct opened *opened, const void *bytes, size_t
     float *pixels = malloc(floats * sizeof *pixels);
     for (size_t i = 0; i < floats; i++)
         pixels[i] = 42;
-    struct engine_image_info info = {"untouched", 1, 2};
-    unit_assert_fails(engine_decode(opened->engine, bytes, size, &limits, pixels, &info, &why),
+    struct engine_image_info info = {IMAGE_WEBP, 1, 2};
+    unit_assert_fails(engine_decode(opened->engine, bytes, size, &options, pixels, &info, &why),
                       status, why, message);
-    assert_string_equal(info.format, "untouched");
+    assert_int_equal(info.format, IMAGE_WEBP);
     for (size_t i = 0; i < floats; i++)
         assert_true(pixels[i] == 42);
     free(pixels);
@@ -390,7 +400,7 @@ static void check_refused(const struct opened *opened, const void *bytes, size_t
 static void test_refuses_pictures(void **state)
 {
     (void)state;
-    const struct engine_image_limits wide = engine_image_default_limits;
+    const struct engine_image_options wide = engine_image_default_options;
     struct opened opened = open_model("one_block", 0, 1);
     struct buf png, jpeg, scans;
     read_picture("rgb-8.png", &png); /* 11 x 7 */
@@ -399,24 +409,24 @@ static void test_refuses_pictures(void **state)
 
     check_refused(&opened, "", 0, wide, STATUS_FORMAT, "empty");
     check_refused(&opened, "GIF89a and so on", 16, wide, STATUS_UNSUPPORTED, "GIF");
-    check_refused(&opened, "not a picture", 13, wide, STATUS_UNSUPPORTED, "neither");
+    check_refused(&opened, "not a picture", 13, wide, STATUS_UNSUPPORTED, "no JPEG, PNG or WebP");
     check_refused(&opened, png.data, png.size - 30, wide, STATUS_FORMAT, "cut short");
     check_refused(&opened, jpeg.data, jpeg.size - 30, wide, STATUS_FORMAT, "cut short");
-    check_refused(&opened, png.data, png.size, (struct engine_image_limits){76, 1}, STATUS_LIMIT,
+    check_refused(&opened, png.data, png.size, limits(76, 1), STATUS_LIMIT,
                   "11 x 7 pixels are over the limit of 76 pixels");
-    check_refused(&opened, jpeg.data, jpeg.size, (struct engine_image_limits){550, 1}, STATUS_LIMIT,
+    check_refused(&opened, jpeg.data, jpeg.size, limits(550, 1), STATUS_LIMIT,
                   "29 x 19 pixels are over the limit of 550 pixels");
-    check_refused(&opened, scans.data, scans.size, (struct engine_image_limits){1000, 2},
-                  STATUS_LIMIT, "more scans than the limit of 2");
+    check_refused(&opened, scans.data, scans.size, limits(1000, 2), STATUS_LIMIT,
+                  "more scans than the limit of 2");
 
     struct fail why;
     float *pixels = malloc(picture_floats(&opened) * sizeof *pixels);
-    const struct engine_image_limits exact = {77, 1};
+    const struct engine_image_options exact = limits(77, 1);
     struct engine_image_info info;
     unit_assert_ok(engine_decode(opened.engine, (const uint8_t *)png.data, png.size, &exact, pixels,
                                  &info, &why),
                    why);
-    assert_string_equal(info.format, "PNG");
+    assert_int_equal(info.format, IMAGE_PNG);
     assert_int_equal(info.width, 11);
     assert_int_equal(info.height, 7);
     free(pixels);

@@ -94,6 +94,46 @@ static void test_columns(void **state)
     gemm_weight_destroy(packed);
 }
 
+static void check_back(const struct shape *shape, bool add)
+{
+    struct fail why;
+    struct gemm_weight *packed;
+    size_t first = shape->outputs / 3, count = shape->outputs - first - shape->outputs / 5;
+    size_t column = shape->inputs / 4, columns = shape->inputs - column - shape->inputs / 7;
+    size_t x_stride = shape->inputs + 2, y_stride = shape->outputs + 3;
+    float *dx = malloc(shape->rows * x_stride * 4), *dy = malloc(shape->rows * y_stride * 4);
+    float *weight = malloc(shape->outputs * shape->inputs * 4);
+    float *before = malloc(shape->rows * x_stride * 4);
+    fill(dx, shape->rows * x_stride, 1);
+    fill(weight, shape->outputs * shape->inputs, 2);
+    fill(dy, shape->rows * y_stride, 4);
+    memcpy(before, dx, shape->rows * x_stride * 4);
+    unit_assert_ok(gemm_weight_create(weight, NULL, shape->outputs, shape->inputs, &packed, &why),
+                   why);
+    gemm_back(packed, first, count, column, columns, add, dy, y_stride, shape->rows, dx, x_stride);
+    for (size_t row = 0; row < shape->rows; row++)
+        for (size_t i = 0; i < x_stride; i++) {
+            bool inside = i >= column && i < column + columns;
+            double sum = add || !inside ? before[row * x_stride + i] : 0;
+            for (size_t out = first; inside && out < first + count; out++)
+                sum += (double)dy[row * y_stride + out] * weight[out * shape->inputs + i];
+            unit_assert_near(dx[row * x_stride + i], sum, 2e-6 * (double)shape->outputs + 1e-6);
+        }
+    gemm_weight_destroy(packed);
+    free(dx);
+    free(dy);
+    free(weight);
+    free(before);
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < UNIT_COUNT(shapes); i++)
+        for (int add = 0; add < 2; add++)
+            check_back(&shapes[i], add);
+}
+
 static void test_activation_products(void **state)
 {
     (void)state;
@@ -137,9 +177,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_activation_products),
+        cmocka_unit_test(test_products),  cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_activation_products),
         cmocka_unit_test(test_refused),
     };
     gemm_start();

@@ -2,74 +2,32 @@
 
 #include "engine/base/buf.h"
 #include "engine/image.h"
-#include "tests/unit/noise.h"
+#include "tests/unit/pictures.h"
 
 #define TEST_PICTURES "tests/golden/pictures/"
 
-static const struct image_limits test_limits = {1 << 20, 50};
-
-struct test_picture {
-    char name[64];
-    uint32_t width, height, crc;
-    struct buf file;
-};
-
-static FILE *test_open_list(void)
-{
-    FILE *list = fopen(TEST_PICTURES "list.txt", "r");
-    assert_non_null(list);
-    return list;
-}
+static const struct image_options test_options = {
+    .max_bytes = 1 << 20, .max_pixels = 1 << 20, .max_jpeg_scans = 50};
 
 static void test_read(const char *name, struct buf *file)
 {
-    char path[128];
-    struct fail why;
-    snprintf(path, sizeof path, TEST_PICTURES "%s", name);
-    buf_init(file, 1 << 20);
-    unit_assert_ok(buf_read_file(file, path, &why), why);
-}
-
-static bool test_next(FILE *list, struct test_picture *picture)
-{
-    if (fscanf(list, "%63s %u %u %x", picture->name, &picture->width, &picture->height,
-               &picture->crc) != 4)
-        return false;
-    test_read(picture->name, &picture->file);
-    return true;
-}
-
-/* From memory of exactly this size, so that a sanitizer sees a read past the end. */
-static enum status test_decode(const void *bytes, size_t size, const struct image_limits *limits,
-                               struct image *image, struct fail *why)
-{
-    uint8_t *copy = malloc(size ? size : 1);
-    assert_non_null(copy);
-    memcpy(copy, bytes, size);
-    enum status status = image_decode(copy, size, limits, image, why);
-    free(copy);
-    return status;
-}
-
-static uint32_t test_crc(const struct image *image)
-{
-    return noise_crc32(image->rgb, (size_t)image->width * image->height * 3);
+    pictures_read(TEST_PICTURES, name, file);
 }
 
 /* One file of every kind, against what Pillow reads: tolerance 0. */
 static void test_equals_pillow(void **state)
 {
     (void)state;
-    FILE *list = test_open_list();
-    struct test_picture picture;
+    FILE *list = pictures_open(TEST_PICTURES "list.txt");
+    struct pictures_item picture;
     int pictures = 0;
-    for (; test_next(list, &picture); pictures++) {
+    for (; pictures_next(list, TEST_PICTURES, &picture); pictures++) {
         struct image image;
         struct fail why;
-        if (test_decode(picture.file.data, picture.file.size, &test_limits, &image, &why))
+        if (pictures_decode(picture.file.data, picture.file.size, &test_options, &image, &why))
             fail_msg("%s: %s", picture.name, why.message);
         if (image.width != picture.width || image.height != picture.height ||
-            test_crc(&image) != picture.crc)
+            pictures_crc(&image) != picture.crc)
             fail_msg("%s: %u x %u pixels, not those of Pillow", picture.name, image.width,
                      image.height);
         bool jpeg = strstr(picture.name, ".jpg") != NULL;
@@ -86,15 +44,16 @@ static void test_equals_pillow(void **state)
 static void test_refuses_cut_files(void **state)
 {
     (void)state;
-    FILE *list = test_open_list();
-    struct test_picture picture;
-    while (test_next(list, &picture)) {
+    FILE *list = pictures_open(TEST_PICTURES "list.txt");
+    struct pictures_item picture;
+    while (pictures_next(list, TEST_PICTURES, &picture)) {
         bool jpeg = strstr(picture.name, ".jpg") != NULL;
         for (size_t size = 0; size < picture.file.size; size++) {
             struct image image = {.width = 77};
             struct fail why;
-            enum status status = test_decode(picture.file.data, size, &test_limits, &image, &why);
-            if (status == STATUS_OK && !(jpeg && test_crc(&image) == picture.crc))
+            enum status status =
+                pictures_decode(picture.file.data, size, &test_options, &image, &why);
+            if (status == STATUS_OK && !(jpeg && pictures_crc(&image) == picture.crc))
                 fail_msg("%s cut to %zu bytes: another picture", picture.name, size);
             if (status == STATUS_OK)
                 image_finish(&image);
@@ -111,15 +70,15 @@ static void test_refuses_cut_files(void **state)
 static void test_damage_never_crashes(void **state)
 {
     (void)state;
-    FILE *list = test_open_list();
-    struct test_picture picture;
-    while (test_next(list, &picture)) {
+    FILE *list = pictures_open(TEST_PICTURES "list.txt");
+    struct pictures_item picture;
+    while (pictures_next(list, TEST_PICTURES, &picture)) {
         for (size_t i = 0; i < picture.file.size; i++) {
             struct image image;
             char kept = picture.file.data[i];
             picture.file.data[i] = (char)(kept ^ (1 << i % 8));
             enum status status =
-                test_decode(picture.file.data, picture.file.size, &test_limits, &image, NULL);
+                pictures_decode(picture.file.data, picture.file.size, &test_options, &image, NULL);
             /* Every bit of a PNG is under a checksum or has only one right value. */
             if (strstr(picture.name, ".png"))
                 assert_int_not_equal(status, STATUS_OK);
@@ -139,7 +98,6 @@ static void test_names_foreign_formats(void **state)
         const char *name;
         char bytes[24];
     } cases[] = {
-        {"WebP", "RIFF\x10\0\0\0WEBPVP8 "},
         {"GIF", "GIF89a\1"},
         {"TIFF", "II*\0\x08"},
         {"TIFF", "MM\0*\0"},
@@ -158,21 +116,23 @@ static void test_names_foreign_formats(void **state)
         {"PDF", "%PDF-1.7"},
         {"SVG", "<svg width='1'/>"},
         {"SVG", "<?xml?><!----><svg/>"},
-        {"neither a JPEG nor a PNG", "hello"},
-        {"neither a JPEG nor a PNG", "<html></html>"},
+        {"no JPEG, PNG or WebP", "hello"},
+        {"no JPEG, PNG or WebP", "<html></html>"},
     };
     for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
         struct image image;
         struct fail why;
         assert_int_equal(image_sniff((const uint8_t *)cases[i].bytes, 24), IMAGE_UNKNOWN);
-        unit_assert_fails(test_decode(cases[i].bytes, 24, &test_limits, &image, &why),
+        unit_assert_fails(pictures_decode(cases[i].bytes, 24, &test_options, &image, &why),
                           STATUS_UNSUPPORTED, why, cases[i].name);
     }
     struct image image;
     struct fail why;
-    unit_assert_fails(test_decode("", 0, &test_limits, &image, &why), STATUS_FORMAT, why, "empty");
+    unit_assert_fails(pictures_decode("", 0, &test_options, &image, &why), STATUS_FORMAT, why,
+                      "empty");
     assert_string_equal(image_format_name(IMAGE_JPEG), "JPEG");
     assert_string_equal(image_format_name(IMAGE_PNG), "PNG");
+    assert_string_equal(image_format_name(IMAGE_WEBP), "WebP");
     assert_string_equal(image_format_name(IMAGE_UNKNOWN), "unknown");
 }
 
@@ -186,10 +146,12 @@ static void test_header_over_limit(void **state)
                                   "\xff\xda\0\x08\1\1\0\0\x3f\0";
     struct image image;
     struct fail why;
-    unit_assert_fails(test_decode(png, sizeof png - 1, &test_limits, &image, &why), STATUS_LIMIT,
-                      why, "20000 x 20000 pixels are over the limit of 1048576 pixels");
-    unit_assert_fails(test_decode(jpeg, sizeof jpeg - 1, &test_limits, &image, &why), STATUS_LIMIT,
-                      why, "65500 x 65500 pixels are over the limit of 1048576 pixels");
+    unit_assert_fails(pictures_decode(png, sizeof png - 1, &test_options, &image, &why),
+                      STATUS_LIMIT, why,
+                      "20000 x 20000 pixels are over the limit of 1048576 pixels");
+    unit_assert_fails(pictures_decode(jpeg, sizeof jpeg - 1, &test_options, &image, &why),
+                      STATUS_LIMIT, why,
+                      "65500 x 65500 pixels are over the limit of 1048576 pixels");
 }
 
 static void test_limit_is_inclusive(void **state)
@@ -198,16 +160,17 @@ static void test_limit_is_inclusive(void **state)
     static const char *const names[] = {"444.jpg", "rgb-8.png"};
     static const size_t pixels[] = {29 * 19, 11 * 7};
     for (size_t i = 0; i < UNIT_COUNT(names); i++) {
-        struct image_limits limits = {pixels[i], 1};
+        struct image_options options = {
+            .max_bytes = 1 << 20, .max_pixels = pixels[i], .max_jpeg_scans = 1};
         struct image image;
         struct fail why;
         struct buf file;
         test_read(names[i], &file);
-        unit_assert_ok(test_decode(file.data, file.size, &limits, &image, &why), why);
+        unit_assert_ok(pictures_decode(file.data, file.size, &options, &image, &why), why);
         image_finish(&image);
-        limits.max_pixels--;
-        unit_assert_fails(test_decode(file.data, file.size, &limits, &image, &why), STATUS_LIMIT,
-                          why, "over the limit");
+        options.max_pixels--;
+        unit_assert_fails(pictures_decode(file.data, file.size, &options, &image, &why),
+                          STATUS_LIMIT, why, "over the limit");
         buf_finish(&file);
     }
 }
@@ -215,16 +178,17 @@ static void test_limit_is_inclusive(void **state)
 static void test_limits_scans(void **state)
 {
     (void)state;
-    struct image_limits limits = {1 << 20, 3};
+    struct image_options options = test_options;
     struct image image;
     struct fail why;
     struct buf file;
+    options.max_jpeg_scans = 3;
     test_read("three-scans.jpg", &file);
-    unit_assert_ok(test_decode(file.data, file.size, &limits, &image, &why), why);
+    unit_assert_ok(pictures_decode(file.data, file.size, &options, &image, &why), why);
     image_finish(&image);
-    limits.max_jpeg_scans = 2;
-    unit_assert_fails(test_decode(file.data, file.size, &limits, &image, &why), STATUS_LIMIT, why,
-                      "more scans than the limit of 2");
+    options.max_jpeg_scans = 2;
+    unit_assert_fails(pictures_decode(file.data, file.size, &options, &image, &why), STATUS_LIMIT,
+                      why, "more scans than the limit of 2");
     buf_finish(&file);
 }
 
@@ -238,11 +202,11 @@ static void test_refuses_unusual_jpegs(void **state)
     char *frame = memmem(file.data, file.size, "\xff\xc0", 2);
     assert_non_null(frame);
     frame[4] = 12; /* bits a sample */
-    unit_assert_fails(test_decode(file.data, file.size, &test_limits, &image, &why),
+    unit_assert_fails(pictures_decode(file.data, file.size, &test_options, &image, &why),
                       STATUS_UNSUPPORTED, why, "precision 12");
     frame[4] = 8;
     frame[1] = (char)0xc3; /* lossless */
-    unit_assert_fails(test_decode(file.data, file.size, &test_limits, &image, &why),
+    unit_assert_fails(pictures_decode(file.data, file.size, &test_options, &image, &why),
                       STATUS_UNSUPPORTED, why, "0xc3");
     buf_finish(&file);
 }
