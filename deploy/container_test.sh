@@ -22,6 +22,7 @@ server=  # what started the server, and ends with its status
 inside=  # the server itself, the first process of its namespace
 passed=0
 failed=0
+ended=
 
 b() {
     buildah --storage-driver vfs --root "$PWD/build/container/storage" --runroot "$work/run" "$@"
@@ -40,6 +41,7 @@ clean_up() {
     b rm --all >"$work/log" 2>&1 || cat "$work/log"
     b rmi --force $image >"$work/log" 2>&1 || true
     rm -rf --one-file-system "$work"
+    [ -n "$ended" ] || echo "$passed passed, $((failed + 1)) failed"
 }
 trap clean_up EXIT
 trap 'exit 130' INT
@@ -177,7 +179,8 @@ stop() {
 }
 
 http() {
-    nsenter --target "$inside" --net -- curl -sS --fail-with-body --max-time $limit_s "$@"
+    nsenter --target "$inside" --net -- \
+        curl --noproxy '*' -sS --fail-with-body --max-time $limit_s "$@"
 }
 
 is_dog() {
@@ -257,5 +260,6 @@ check_container
 say "what is in it"
 show_contents
 say "done"
+ended=1
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

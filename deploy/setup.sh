@@ -13,7 +13,7 @@ test="curl libcmocka-dev prometheus python3 python3-numpy python3-pil python3-py
     python3-pytest-timeout python3-regex"
 lint="clang clang-format-14 libclang-rt-14-dev git python3 shellcheck"
 container="buildah curl iproute2 mmdebstrap procps"
-deploy="prometheus python3-yaml systemd"
+deploy="python3-yaml systemd"
 models="python3 python3-numpy python3-pil python3-regex python3-torch libjpeg-turbo-progs
     librsvg2-bin"
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from command_line import LIMIT_S, ROOT, run
+from serving import DOG, serving
 
 DEPLOY = ROOT / "deploy"
 ALERTS_TEST = ROOT / "tests/integration/alerts_test.yml"
@@ -49,6 +50,23 @@ def test_every_alert_is_tested():
     alerts = re.findall(r"alert: (\w+)", (DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
     tested = re.findall(r"alertname: (\w+)", ALERTS_TEST.read_text(encoding="utf-8"))
     assert alerts and set(alerts) == set(tested)
+
+
+def test_alerts_are_about_metrics_that_there_are():
+    alerts = (DEPLOY / "alerts.yml").read_text(encoding="utf-8")
+    with serving() as server:
+        assert server.post_raw(DOG, labels="dog,cat").status == 200
+        shown = server.get("/metrics").body.decode()
+    names = set(re.findall(r"attriprompt_\w+", alerts))
+    assert len(names) == 4
+    for name in names:
+        assert f"\n{name}{{" in shown
+    (reasons,) = re.findall(r'reason=~"(.*?)"', alerts)
+    for reason in reasons.split("|"):
+        assert f'\nattriprompt_rejected_total{{reason="{reason}"}} ' in shown
+    (route,) = re.findall(r'route="(.*?)"', alerts)
+    assert f'\nattriprompt_http_request_duration_seconds_bucket{{route="{route}"' in shown
+    assert '\nattriprompt_pool_load_total{result="ok"} ' in shown
 
 
 def test_nothing_in_the_compose_file_has_more_rights_than_it_needs(compose):
