@@ -33,6 +33,7 @@ ONE_THREAD = {
     "test_cli_prompted",
     "test_cli_tokenize",
     "test_default_labels",
+    "test_emoji_groups",
     "test_import_pool",
     "test_preprocess_photos",
     "test_setup",

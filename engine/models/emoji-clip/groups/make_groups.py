@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE.parent / "make"))
 
 from build_data import TEST, STYLES, bare, load, render_svg  # noqa: E402
 from distort import SIDE, distort  # noqa: E402
-from groups import FEWEST, SEED, bases_of, classes  # noqa: E402
+from groups import SEED, bases_of, classes  # noqa: E402
 
 PICTURES = {"train": 6, "val": 3, "test": 3}  # of each emoji
 SHEET_CLASSES, SHEET_PICTURES = 12, 10
@@ -68,7 +68,8 @@ def describe(kept):
 
 def table(rows):
     """The classes as lines of a Markdown table."""
-    lines = ["| class | Unicode subgroup | emoji: train | val | test | pictures: train | val | test |",
+    lines = ["| class | Unicode subgroup | emoji: train | val | test"
+             " | pictures: train | val | test |",
              "|---|---|--:|--:|--:|--:|--:|--:|"]
     for row in rows:
         cells = [row["name"], row["subgroup"]]
@@ -131,7 +132,9 @@ def main():
     drawings = {bare(path.stem): str(path) for path in folder.glob("*.svg")}
     found = bases_of(load(args.data, "emojibase-data/en/data.json"),
                      load(args.data, "emojibase-data/meta/groups.json"), drawings)
-    kept, small = classes(found)
+    kept, left_out = classes(found)
+    if not kept:
+        parser.error("%s has not enough drawings for a class" % folder)
     new = args.out.with_name(args.out.name + ".new")
     if new.exists():
         shutil.rmtree(new)
@@ -140,7 +143,7 @@ def main():
     (new / "classes.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     replace(new, args.out)
     print("\n".join(table(document["classes"])))
-    print("fewer than %d emoji: %s" % (FEWEST, ", ".join("%s (%d)" % item for item in small)))
+    print("left out: " + ", ".join("%s (%d)" % item for item in left_out))
     print("SHA-256 of all: %s" % digest(args.out))
     if args.sheet:
         contact_sheet(args.out, args.sheet)

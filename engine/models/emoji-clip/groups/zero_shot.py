@@ -53,8 +53,9 @@ def main():
     half = (len(names) + 1) // 2
     for task, labels in (("all", names), ("base", names[:half]), ("new", names[half:])):
         right, count, mean = measure(args.program, args.model, args.data / args.split, labels)
-        print("%-4s %2d classes, %4d pictures: top-1 %.1f %%, mean of classes %.1f %%, chance %.1f %%"
-              % (task, len(labels), count, 100 * right / count, 100 * mean, 100 / len(labels)))
+        print("%-4s %2d classes, %4d pictures: top-1 %.1f %%, mean of classes %.1f %%,"
+              " chance %.1f %%" % (task, len(labels), count, 100 * right / count, 100 * mean,
+                                   100 / len(labels)))
 
 
 if __name__ == "__main__":
