@@ -35,6 +35,7 @@ ONE_THREAD = {
     "test_cli_tokenize",
     "test_default_labels",
     "test_deploy",
+    "test_emoji_groups",
     "test_import_pool",
     "test_install",
     "test_preprocess_photos",
