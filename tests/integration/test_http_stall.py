@@ -6,14 +6,15 @@ import threading
 import time
 
 from command_line import BINARY, environment
-from hostile import FEWER, SANITIZED, whole_request
+from hostile import SANITIZED, whole_request
 from metrics import read_metrics
 from resources import wait_until
 from serving import DOG, Server, assert_problem, serving
 
 HOOKS = BINARY + "-hooks"
 HOLD = "ATTRIPROMPT_TEST_HOLD_FILE"
-LIMIT_S = 2
+LIMIT_S = 3
+LATE_S = 20  # on a machine that is busy
 
 
 def test_only_the_test_build_has_the_hook():
@@ -56,10 +57,10 @@ def test_a_worker_that_hangs(tmp_path):
         ready, live = wait_until(look, "nobody notices")
         took = time.monotonic() - started
         assert states == [(200, 200), (503, 200), (503, 503)]
-        assert took < LIMIT_S + 1 * FEWER
+        assert took < LIMIT_S + LATE_S
         (first, _), (second, seconds) = silence(ready), silence(live)
         assert first == second and first in (0, 1)
-        assert LIMIT_S <= seconds < LIMIT_S + 1 * FEWER
+        assert LIMIT_S <= seconds < LIMIT_S + LATE_S
         assert silence(server.get("/health"))[0] == first
         assert live.headers["retry-after"] == "1"
         # None of these waits for a worker.
