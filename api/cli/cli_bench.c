@@ -130,7 +130,6 @@ struct bench_request {
 
 struct bench_progress {
     const struct bench_request *request;
-    struct load_result *result;
     uint64_t last_us, last_answered, last_line_us;
 };
 
@@ -219,7 +218,7 @@ static enum status bench_measure(const struct bench_request *request, const stru
                                  struct load_result *result, struct fail *why)
 {
     struct address address;
-    struct bench_progress progress = {request, result, clock_now_us(), 0, clock_now_us()};
+    struct bench_progress progress = {request, clock_now_us(), 0, clock_now_us()};
     const struct load_run_options options = {
         .address = &address,
         .plan = plan,
