@@ -8,24 +8,29 @@ Prints every run and the median of the ratios of each pair. See README.md.
 
 import argparse
 import json
-import os
 import pathlib
 import re
 import statistics
 import subprocess
 
-from http_load import ROOT, Server
+from http_load import ROOT, Server, add_arguments, on_cores, settle_arguments
 
 MODEL = ROOT / "engine/models/emoji-clip"
 
 
-def run(*command):
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True)
+def run(options, *command):
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        check=True,
+        preexec_fn=on_cores(options.cores.load),
+    )
     return done.stdout.decode()
 
 
 def run_wrk(url, options):
-    text = run("wrk", "-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency", url)
+    load = ("-t1", f"-c{options.connections}", f"-d{options.seconds}s", "--latency")
+    text = run(options, "wrk", *load, url)
     unit = {"us": 1e-3, "ms": 1.0, "s": 1e3}
     value, name = re.search(r"50%\s+([\d.]+)(us|ms|s)\n", text).groups()
     return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), float(value) * unit[name]
@@ -34,6 +39,7 @@ def run_wrk(url, options):
 def run_ours(url, options):
     report = json.loads(
         run(
+            options,
             *(ROOT / options.build / "attriprompt", "bench", "--url", url, "--json"),
             *("--connections", options.connections, "--duration", options.seconds),
         )
@@ -49,12 +55,14 @@ def main():
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--path", default="/version")
     parser.add_argument("--build", default=pathlib.Path("build/release"), type=pathlib.Path)
-    options = parser.parse_args()
+    add_arguments(parser)
+    options = settle_arguments(parser.parse_args())
 
     sides = {"wrk": run_wrk, "bench": run_ours}
     ratios = []
-    with Server(options.build, MODEL, os.cpu_count()) as server:
+    with Server(options.build, MODEL, options.threads, options.cores) as server:
         url = server.url + options.path
+        print(f"cores {options.cores}")
         print(f"{url}, {options.connections} connections, {options.seconds} s a run")
         for pair in range(options.pairs):
             rates = {}
