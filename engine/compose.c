@@ -10,7 +10,7 @@
 
 static enum status compose_compute_start(const struct block_setting *setting,
                                          const struct clip_model *model, int32_t token, float *out,
-                                         struct fail *why)
+                                         float *out_rows, struct fail *why)
 {
     const struct clip_model_tower *tower = &model->geometry.text;
     size_t width = tower->width;
@@ -27,6 +27,7 @@ static enum status compose_compute_start(const struct block_setting *setting,
     for (size_t i = 0; i < width; i++)
         x[i] = model->token_embedding[(size_t)token * width + i] + model->text_positions[i];
     for (size_t block = 0; block < tower->blocks; block++) {
+        memcpy(out_rows + block * width, x, width * sizeof(float));
         block_forward(setting, &model->text_blocks[block], &alone, &scratch, x);
         memcpy(out + block * 2 * width, scratch.qkv + width, 2 * width * sizeof(float));
     }
@@ -41,9 +42,11 @@ enum status compose_init(struct compose *compose, const struct block_setting *se
     const struct clip_model_tower *tower = &model->geometry.text;
     struct compose made = {.setting = setting, .model = model, .rows = rows};
     made.start = mem_aligned(tower->blocks * 2 * tower->width, sizeof(float));
+    made.start_rows = mem_aligned(tower->blocks * tower->width, sizeof(float));
     enum status status =
-        made.start ? compose_compute_start(setting, model, start_token, made.start, why)
-                   : status_fail(why, STATUS_NO_MEMORY, "no memory for the start of text");
+        made.start && made.start_rows
+            ? compose_compute_start(setting, model, start_token, made.start, made.start_rows, why)
+            : status_fail(why, STATUS_NO_MEMORY, "no memory for the start of text");
     if (status)
         compose_finish(&made);
     else
@@ -56,7 +59,8 @@ void compose_finish(struct compose *compose)
     if (!compose)
         return;
     free(compose->start);
-    compose->start = NULL;
+    free(compose->start_rows);
+    compose->start = compose->start_rows = NULL;
 }
 
 /* ---- The memo of rows ---- */

@@ -35,7 +35,8 @@
 struct compose {
     const struct block_setting *setting; /* of the text tower */
     const struct clip_model *model;
-    float *start; /* [blocks, 2, width]: key and value of start of text before each block */
+    float *start;      /* [blocks, 2, width]: key and value of start of text before each block */
+    float *start_rows; /* [blocks, width]: its row there */
     struct memo *rows;
 };
 

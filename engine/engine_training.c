@@ -13,6 +13,7 @@ const char *const engine_training_term_names[ENGINE_TRAINING_TERMS] = {
 const struct engine_training_options engine_training_default_options = {
     .shots = 16,
     .views = 8,
+    .least_area = 0.08,
     .max_view_bytes = (size_t)2 << 30,
     .prompts = 32,
     .tokens = 1,
@@ -24,7 +25,7 @@ const struct engine_training_options engine_training_default_options = {
     .retrieval = "distinct",
     .sentence = "a photo of a {}.",
     .centred = true,
-    .deviation = 0.02,
+    .deviation = 0.1,
     .weights = {1, 0.1, 0, 25, 0.5, 0.1},
     .epochs = 20,
     .batch = 4,
@@ -130,6 +131,7 @@ static enum status engine_training_read_options(struct engine_training *training
         .query_space = (enum pool_query_space)query_space,
         .retrieval = (enum pool_retrieval)retrieval,
         .sentence = options->sentence,
+        .prompts_by_lot = options->prompts_by_lot,
         .deviation = options->deviation,
         .centred = options->centred,
         .keys_by_lot = options->keys_by_lot,
@@ -159,6 +161,7 @@ static enum status engine_training_look(struct engine_training *training, struct
                                          .cluster_space = training->start.cluster_space,
                                          .query_space = training->start.query_space};
     const struct gallery_options views = {.views = options->views,
+                                          .least_area = options->least_area,
                                           .strict = options->strict,
                                           .max_bytes = options->max_view_bytes,
                                           .images = options->images};
@@ -202,8 +205,8 @@ static enum status engine_training_start(struct engine_training *training, struc
     };
     struct pool_file file;
     memcpy(learning.losses.weights, options->weights, sizeof options->weights);
-    enum status status =
-        start_pool(model, &training->start, training->gallery, &training->rng, &file, why);
+    enum status status = start_pool(&training->session->engine->compose, &training->start,
+                                    training->gallery, &training->rng, &file, why);
     if (!status)
         status = learner_create(training->session, &file, training->labels, &learning,
                                 &training->learner, why);

@@ -36,9 +36,10 @@ struct engine_training_options {
     const char *data;     /* see train/dataset.h */
     const char *pictures; /* NULL: where the data is */
     enum engine_training_half half;
-    size_t shots; /* pictures of each class; 0: all */
-    size_t views; /* random views of each picture, taken in turn; 0: none but that of a test */
-    bool strict;  /* a picture that cannot be read is a failure */
+    size_t shots;      /* pictures of each class; 0: all */
+    size_t views;      /* random views of each picture, taken in turn; 0: none but that of a test */
+    double least_area; /* of the picture that a random view shows, 0 to 1 */
+    bool strict;       /* a picture that cannot be read is a failure */
     size_t max_view_bytes;
     struct engine_image_options images;
 
@@ -49,6 +50,9 @@ struct engine_training_options {
     const char *cluster_space, *query_space, *retrieval; /* as in a pool file */
     const char *sentence;
     bool centred, keys_by_lot, random_choice;
+    /* How prompts start: as start of text looks to their block, which changes text features least,
+     * or as numbers by lot; and the normal deviation, of the rows' own in the first case. */
+    bool prompts_by_lot;
     double deviation;
 
     double weights[ENGINE_TRAINING_TERMS];

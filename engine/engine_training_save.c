@@ -81,9 +81,10 @@ static enum status engine_training_identity(const struct engine_training *traini
                options->seed, options->views, start->groups, start->prompts, start->tokens,
                start->clusters, start->per_cluster, start->depth, start->pos0,
                (int)start->cluster_space, (int)start->query_space, (int)start->retrieval);
-    buf_printf(out, NULL, " %d %d %d %d %a %a %a %a %a %a", options->centred, options->keys_by_lot,
-               options->random_choice, options->self_by_cosine, options->deviation, options->rate,
-               options->first_rate, options->momentum, options->values_decay, options->keys_decay);
+    buf_printf(out, NULL, " %d %a %d %d %d %d %a %a %a %a %a %a", options->prompts_by_lot,
+               options->least_area, options->centred, options->keys_by_lot, options->random_choice,
+               options->self_by_cosine, options->deviation, options->rate, options->first_rate,
+               options->momentum, options->values_decay, options->keys_decay);
     buf_printf(out, NULL, " epochs %zu batch %zu weights", options->epochs, options->batch);
     for (size_t i = 0; i < ENGINE_TRAINING_TERMS; i++)
         buf_printf(out, NULL, " %a", options->weights[i]);

@@ -9,7 +9,6 @@
 
 enum { AUGMENT_TRIES = 10, AUGMENT_CHANNELS = 3 };
 
-static const double augment_least_area = 0.08;
 static const double augment_least_aspect = 3.0 / 4, augment_most_aspect = 4.0 / 3;
 
 static double augment_between(struct rng *rng, double least, double most)
@@ -31,10 +30,11 @@ static struct augment_crop augment_middle(uint32_t width, uint32_t height)
     return crop;
 }
 
-static struct augment_crop augment_part(struct rng *rng, uint32_t width, uint32_t height)
+static struct augment_crop augment_part(struct rng *rng, double least_area, uint32_t width,
+                                        uint32_t height)
 {
     for (int i = 0; i < AUGMENT_TRIES; i++) {
-        double area = (double)width * height * augment_between(rng, augment_least_area, 1);
+        double area = (double)width * height * augment_between(rng, least_area, 1);
         double aspect =
             exp(augment_between(rng, log(augment_least_aspect), log(augment_most_aspect)));
         double across = rint(sqrt(area * aspect)), down = rint(sqrt(area / aspect));
@@ -48,9 +48,10 @@ static struct augment_crop augment_part(struct rng *rng, uint32_t width, uint32_
     return augment_middle(width, height);
 }
 
-struct augment_crop augment_draw(struct rng *rng, uint32_t width, uint32_t height)
+struct augment_crop augment_draw(struct rng *rng, double least_area, uint32_t width,
+                                 uint32_t height)
 {
-    struct augment_crop crop = augment_part(rng, width, height);
+    struct augment_crop crop = augment_part(rng, least_area, width, height);
     crop.mirrored = rng_uniform(rng) < 0.5;
     return crop;
 }

@@ -1,8 +1,8 @@
 /*
- * The random view of a picture that CLIP's prompts are trained on: a part of it of 8 to 100 % of
- * its area and an aspect ratio of 3/4 to 4/3, resized (bicubic) to what the model looks at, and
- * mirrored every other time; torchvision's RandomResizedCrop and RandomHorizontalFlip. Any thread;
- * no state but the generator's.
+ * The random view of a picture that CLIP's prompts are trained on: a part of it, of a least share
+ * of its area (8 % in the papers) to all of it and an aspect ratio of 3/4 to 4/3, resized (bicubic)
+ * to what the model looks at, and mirrored every other time; torchvision's RandomResizedCrop and
+ * RandomHorizontalFlip. Any thread; no state but the generator's.
  */
 #ifndef ENGINE_TRAIN_AUGMENT_H
 #define ENGINE_TRAIN_AUGMENT_H
@@ -20,8 +20,9 @@ struct augment_crop {
     bool mirrored;
 };
 
-/* Of a picture of width x height pixels, both at least 1. */
-struct augment_crop augment_draw(struct rng *rng, uint32_t width, uint32_t height);
+/* Of a picture of width x height pixels, both at least 1. least_area: a share, more than 0. */
+struct augment_crop augment_draw(struct rng *rng, double least_area, uint32_t width,
+                                 uint32_t height);
 
 /* out_pixels [3, crop_size, crop_size], normalised. STATUS_NO_MEMORY. */
 enum status augment_apply(const struct preprocess *preprocess, const struct image *image,

@@ -132,7 +132,8 @@ static void gallery_draw_crops(struct gallery_work *work, struct rng *rng)
     for (size_t i = 0; i < work->count; i++)
         for (size_t view = 0; view < work->options->views && !work->slots[i].status; view++)
             work->crops[i * views + view] =
-                augment_draw(rng, work->slots[i].image.width, work->slots[i].image.height);
+                augment_draw(rng, work->options->least_area, work->slots[i].image.width,
+                             work->slots[i].image.height);
 }
 
 static enum status gallery_run(struct gallery_work *work, struct rng *rng, struct fail *why)

@@ -23,9 +23,10 @@ struct gallery_watcher {
 };
 
 struct gallery_options {
-    size_t views;     /* random ones of each picture; 0: one, as at a test */
-    bool strict;      /* a picture that cannot be read is a failure; else it is left out */
-    size_t max_bytes; /* of all views in memory: STATUS_LIMIT */
+    size_t views;      /* random ones of each picture; 0: one, as at a test */
+    double least_area; /* of a random view, see augment.h */
+    bool strict;       /* a picture that cannot be read is a failure; else it is left out */
+    size_t max_bytes;  /* of all views in memory: STATUS_LIMIT */
     struct engine_image_options images;
 };
 

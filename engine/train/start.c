@@ -234,19 +234,59 @@ static enum status start_allocate(const struct clip_model *model,
     return pool_file_set_fields(file, setting->sentence, model->fingerprint, why);
 }
 
-enum status start_pool(const struct clip_model *model, const struct start_setting *setting,
+/* ---- Prompts ---- */
+
+/* What the prompts of a group are drawn around, [width]: without the position that the first block
+ * adds. Returns the deviation within it. */
+static double start_centre_of_prompts(const struct compose *compose, const struct pool_file *file,
+                                      size_t group, double *centre)
+{
+    size_t width = file->width, first = file->groups > 1 ? group : 0;
+    size_t count = file->groups > 1 ? 1 : file->blocks;
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < width; i++) {
+        centre[i] = 0;
+        for (size_t block = first; block < first + count; block++)
+            centre[i] += (double)compose->start_rows[block * width + i] / (double)count;
+        if (first == 0 && count == 1 && file->pos0)
+            centre[i] -= (double)compose->model->text_positions[width + i];
+        mean += centre[i] / (double)width;
+    }
+    for (size_t i = 0; i < width; i++)
+        squares += (centre[i] - mean) * (centre[i] - mean) / (double)width;
+    return sqrt(squares);
+}
+
+static enum status start_prompts(const struct compose *compose, const struct start_setting *setting,
+                                 const struct pool_file *file, struct rng *rng, struct fail *why)
+{
+    size_t width = file->width, each = file->prompts * file->tokens * width;
+    double *centre = mem_zeroed(width, sizeof *centre), within = 1;
+    if (!centre)
+        return status_fail(why, STATUS_NO_MEMORY, "no memory for prompts");
+    for (size_t group = 0; group < file->groups; group++) {
+        if (!setting->prompts_by_lot)
+            within = start_centre_of_prompts(compose, file, group, centre);
+        for (size_t i = 0; i < each; i++)
+            file->values[group * each + i] =
+                (float)(centre[i % width] + setting->deviation * within * rng_normal(rng));
+    }
+    free(centre);
+    return STATUS_OK;
+}
+
+enum status start_pool(const struct compose *compose, const struct start_setting *setting,
                        const struct gallery *gallery, struct rng *rng, struct pool_file *out,
                        struct fail *why)
 {
     struct pool_file file;
-    enum status status = start_allocate(model, setting, &file, why);
+    enum status status = start_allocate(compose->model, setting, &file, why);
     if (!status && setting->centred)
         status = start_centre(gallery, file.query_mean, why);
     if (!status)
         status = start_keys(setting, gallery, &file, rng, why);
-    size_t values = file.groups * file.prompts * file.tokens * file.width;
-    for (size_t i = 0; i < values && !status; i++)
-        file.values[i] = (float)(setting->deviation * rng_normal(rng));
+    if (!status)
+        status = start_prompts(compose, setting, &file, rng, why);
     if (status)
         pool_file_finish(&file);
     else

@@ -1,8 +1,8 @@
 /*
- * The pool that training starts from: prompts by lot, and keys and the centre of the queries by
- * what the training pictures look like. Data-driven keys and the centring are a reconstruction:
- * unit features of CLIP's tokens share one direction, and without either all pictures would choose
- * the same prompts.
+ * The pool that training starts from: prompts by lot or like start of text, and keys and the centre
+ * of the queries by what the training pictures look like. Data-driven keys and the centring are a
+ * reconstruction: unit features of CLIP's tokens share one direction, and without either all
+ * pictures would choose the same prompts.
  */
 #ifndef ENGINE_TRAIN_START_H
 #define ENGINE_TRAIN_START_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #include "engine/base/rng.h"
-#include "engine/clip_model.h"
+#include "engine/compose.h"
 #include "engine/pool_file.h"
 #include "engine/train/gallery.h"
 
@@ -26,7 +26,11 @@ struct start_setting {
     enum pool_query_space query_space;
     enum pool_retrieval retrieval;
     const char *sentence;
-    double deviation; /* of the numbers of the prompts, which are normally distributed around 0 */
+    /* Prompts are normally distributed: around 0, or around the row of start of text before their
+     * block (of a group that all blocks share: the mean of these). Most of attention goes to start
+     * of text anyway, so prompts like it change the text features least. */
+    bool prompts_by_lot;
+    double deviation; /* around start of text: relative to the deviation within its row */
     bool centred;     /* query_mean is the mean of the training queries; else 0 */
     bool keys_by_lot; /* unit vectors of any direction; else centres of the training queries */
 };
@@ -34,7 +38,7 @@ struct start_setting {
 /* gallery: views of the training pictures, made with the setting's clusters and spaces. The file's
  * metadata is what a pool file must have, with the model's fingerprint. STATUS_INVALID,
  * STATUS_NO_MEMORY. */
-enum status start_pool(const struct clip_model *model, const struct start_setting *setting,
+enum status start_pool(const struct compose *compose, const struct start_setting *setting,
                        const struct gallery *gallery, struct rng *rng, struct pool_file *out,
                        struct fail *why);
 

@@ -19,7 +19,7 @@ static void test_crops_are_inside_and_of_the_right_kind(void **state)
     for (size_t s = 0; s < UNIT_COUNT(sizes); s++)
         for (int i = 0; i < 300; i++) {
             uint32_t width = sizes[s][0], height = sizes[s][1];
-            struct augment_crop crop = augment_draw(&rng, width, height);
+            struct augment_crop crop = augment_draw(&rng, 0.08, width, height);
             assert_true(crop.width >= 1 && crop.left + crop.width <= width);
             assert_true(crop.height >= 1 && crop.top + crop.height <= height);
             if (width < 64 || height < 64)
@@ -40,7 +40,7 @@ static void test_crops_are_spread(void **state)
     double mirrored = 0, area = 0, from_left = 0, wide = 0;
     rng_init(&rng, 1);
     for (int i = 0; i < COUNT; i++) {
-        struct augment_crop crop = augment_draw(&rng, 1000, 1000);
+        struct augment_crop crop = augment_draw(&rng, 0.08, 1000, 1000);
         mirrored += crop.mirrored;
         wide += crop.width > crop.height;
         area += crop.width * (double)crop.height / 1e6;
@@ -60,7 +60,8 @@ static void test_same_seed_same_crops(void **state)
     rng_init(&a, 3);
     rng_init(&b, 3);
     for (int i = 0; i < 50; i++) {
-        struct augment_crop x = augment_draw(&a, 300, 200), y = augment_draw(&b, 300, 200);
+        struct augment_crop x = augment_draw(&a, 0.08, 300, 200),
+                            y = augment_draw(&b, 0.08, 300, 200);
         assert_true(x.left == y.left && x.top == y.top && x.width == y.width &&
                     x.height == y.height && x.mirrored == y.mirrored);
     }

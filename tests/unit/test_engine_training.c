@@ -153,6 +153,8 @@ static void test_learns(void **state)
     struct fail why;
     school_open(&school);
     struct engine_training_options options = options_of(&school);
+    options.prompts_by_lot = true;
+    options.deviation = 0.02;
     options.rate = 0.02;
     options.epochs = 40;
     options.batch = 4;

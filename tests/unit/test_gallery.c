@@ -72,8 +72,10 @@ static bool stop(void *context)
 
 static struct gallery_options options_of(size_t views)
 {
-    return (struct gallery_options){
-        .views = views, .max_bytes = 1 << 24, .images = engine_image_default_options};
+    return (struct gallery_options){.views = views,
+                                    .least_area = 0.08,
+                                    .max_bytes = 1 << 24,
+                                    .images = engine_image_default_options};
 }
 
 static enum status try_gallery(struct studio *studio, const struct gallery_options *options,

@@ -7,7 +7,7 @@
 #include "engine/pool.h"
 #include "engine/train/start.h"
 
-enum { VIEWS = 40, CLUSTERS = 2, PROMPTS = 6 };
+enum { VIEWS = 40, CLUSTERS = 2, PROMPTS = 6, MOST_WIDTH = 128 };
 
 /* A model, and views made up of queries around some directions. */
 struct start {
@@ -24,6 +24,7 @@ static const struct start_setting usual = {
     .per_cluster = 1,
     .pos0 = true,
     .sentence = "a photo of a {}.",
+    .prompts_by_lot = true,
     .deviation = 0.02,
     .centred = true,
 };
@@ -82,8 +83,8 @@ static struct pool_file start_file(const struct start *start, const struct start
     if (!setting.depth)
         setting.depth = start->gallery.shape.blocks;
     rng_init(&rng, seed);
-    unit_assert_ok(start_pool(start->engine->model, &setting, &start->gallery, &rng, &file, &why),
-                   why);
+    unit_assert_ok(
+        start_pool(&start->engine->compose, &setting, &start->gallery, &rng, &file, &why), why);
     return file;
 }
 
@@ -101,6 +102,49 @@ static void test_prompts_are_normal(void **state)
     }
     unit_assert_near(sum / (double)count, 0, 0.002);
     unit_assert_near(sqrt(squares / (double)count), 0.02, 0.002);
+    pool_file_finish(&file);
+    start_close(&start);
+}
+
+/* Around the row of start of text before their block, without the position that is added. */
+static void test_prompts_like_start_of_text(void **state)
+{
+    (void)state;
+    struct start start;
+    start_open(&start);
+    const struct compose *compose = &start.engine->compose;
+    struct start_setting setting = usual;
+    setting.prompts_by_lot = false;
+    setting.deviation = 0.1;
+    setting.groups = start.gallery.shape.blocks;
+    struct pool_file file = start_file(&start, &setting, 1);
+    size_t width = file.width, each = file.prompts * file.tokens;
+    for (size_t group = 0; group < file.groups; group++) {
+        double off = 0, within = 0, mean = 0;
+        float centre[MOST_WIDTH];
+        for (size_t i = 0; i < width; i++) {
+            centre[i] = compose->start_rows[group * width + i] -
+                        (group ? 0 : compose->model->text_positions[width + i]);
+            mean += (double)centre[i] / (double)width;
+        }
+        for (size_t i = 0; i < width; i++)
+            within += ((double)centre[i] - mean) * ((double)centre[i] - mean) / (double)width;
+        for (size_t i = 0; i < each * width; i++) {
+            double away = (double)file.values[group * each * width + i] - (double)centre[i % width];
+            off += away * away / (double)(each * width);
+        }
+        unit_assert_near(sqrt(off / within), 0.1, 0.02);
+    }
+    pool_file_finish(&file);
+    setting.groups = 1; /* the mean of all blocks' rows */
+    setting.deviation = 0;
+    file = start_file(&start, &setting, 1);
+    for (size_t i = 0; i < width; i++) {
+        double sum = 0;
+        for (size_t block = 0; block < file.blocks; block++)
+            sum += (double)compose->start_rows[block * width + i];
+        unit_assert_near(file.values[i], sum / (double)file.blocks, 1e-6);
+    }
     pool_file_finish(&file);
     start_close(&start);
 }
@@ -234,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompts_are_normal),
+        cmocka_unit_test(test_prompts_like_start_of_text),
         cmocka_unit_test(test_keys_are_centres_of_queries),
         cmocka_unit_test(test_centre),
         cmocka_unit_test(test_files),
