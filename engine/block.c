@@ -44,15 +44,21 @@ static void block_linear_chunk(void *argument, size_t index)
             block_activate(job->setting, job->y + row * job->y_stride + first, count);
 }
 
-/* The split depends on the shape and the setting only, never on who is idle. */
-static void block_linear_run(struct block_linear_job *job)
+size_t block_columns_a_part(const struct block_setting *setting, size_t rows, size_t columns,
+                            size_t inner)
 {
-    double work = (double)job->rows * (double)job->count * (double)gemm_weight_inputs(job->weight);
+    double work = (double)rows * (double)columns * (double)inner;
     size_t ways = 1;
     if (work >= 2 * block_worth_sharing)
-        ways = job->setting->ways < BLOCK_MOST_WAYS ? job->setting->ways : BLOCK_MOST_WAYS;
-    size_t step = (job->count + ways - 1) / ways;
-    job->step = (step + GEMM_COLUMN_STEP - 1) / GEMM_COLUMN_STEP * GEMM_COLUMN_STEP;
+        ways = setting->ways < BLOCK_MOST_WAYS ? setting->ways : BLOCK_MOST_WAYS;
+    size_t step = (columns + ways - 1) / ways;
+    return (step + GEMM_COLUMN_STEP - 1) / GEMM_COLUMN_STEP * GEMM_COLUMN_STEP;
+}
+
+static void block_linear_run(struct block_linear_job *job)
+{
+    job->step =
+        block_columns_a_part(job->setting, job->rows, job->count, gemm_weight_inputs(job->weight));
     size_t chunks = (job->count + job->step - 1) / job->step;
     parallel_for(job->setting->team, chunks, block_linear_chunk, job);
 }

@@ -76,6 +76,11 @@ void block_linear_part(const struct block_setting *setting, const struct gemm_we
 void block_mlp(const struct block_setting *setting, const struct clip_model_block *block,
                size_t rows, const struct block_scratch *scratch, float *y);
 
+/* How many of `columns` columns of a product each thread takes that shares it, for rows rows and
+ * `inner` multiplications a value: follows from the shape and the setting only. */
+size_t block_columns_a_part(const struct block_setting *setting, size_t rows, size_t columns,
+                            size_t inner);
+
 /* Layer norm of rows of the tower's width, shared with idle threads. */
 void block_layer_norm(const struct block_setting *setting, const struct clip_model_norm *norm,
                       const float *x, size_t rows, float *y);

@@ -3,11 +3,7 @@
 enum {
     BLOCK_BACK_ROWS_A_CHUNK = 64,      /* of layer norm */
     BLOCK_BACK_VALUES_A_CHUNK = 65536, /* of the activation */
-    BLOCK_BACK_MOST_WAYS = 16
 };
-
-/* As in block.c: fewer multiplications are not worth a part of their own. */
-static const double block_back_worth_sharing = 1e6;
 
 struct block_back_product {
     const struct block_back_part *part;
@@ -37,12 +33,8 @@ void block_back_linear(const struct block_setting *setting, const struct block_b
                                          .rows = rows,
                                          .dx = dx,
                                          .dx_stride = dx_stride};
-    size_t columns = gemm_weight_inputs(part->weight), ways = 1;
-    double work = (double)rows * (double)columns * (double)part->count;
-    if (work >= 2 * block_back_worth_sharing)
-        ways = setting->ways < BLOCK_BACK_MOST_WAYS ? setting->ways : BLOCK_BACK_MOST_WAYS;
-    size_t step = (columns + ways - 1) / ways;
-    product.step = (step + GEMM_COLUMN_STEP - 1) / GEMM_COLUMN_STEP * GEMM_COLUMN_STEP;
+    size_t columns = gemm_weight_inputs(part->weight);
+    product.step = block_columns_a_part(setting, rows, columns, part->count);
     parallel_for(setting->team, (columns + product.step - 1) / product.step,
                  block_back_linear_chunk, &product);
 }

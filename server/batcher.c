@@ -103,7 +103,7 @@ enum status batcher_check_room(const struct batcher *batcher, bool low_priority,
     size_t most = batcher->limits.max_rows;
     if (low_priority)
         most = (most + 1) / 2;
-    if (batcher_rows(&batcher->waiting) + batcher_rows(&batcher->ready) < most)
+    if (batcher_queue_rows(batcher) < most)
         return STATUS_OK;
     return status_fail(why, STATUS_LIMIT, "the queue is full (%zu pictures%s)", most,
                        low_priority ? " for low priority" : "");

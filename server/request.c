@@ -147,22 +147,19 @@ void request_reply_problem(struct request *request, int status, const char *code
     request_answer(request);
 }
 
-/* Whole numbers, because every answer has this, and printing a floating one takes ten times as
- * long. */
 static void request_format_timing(const struct request *request, char *out, size_t capacity)
 {
     const struct job_timings *timings = &request->timings;
-    const struct {
-        const char *name;
-        uint64_t us;
-    } stages[] = {{"queue", timings->queue_us}, {"decode", timings->decode_us},
-                  {"image", timings->image_us}, {"retrieve", timings->retrieve_us},
-                  {"text", timings->text_us},   {"total", clock_now_us() - request->started_us}};
-    size_t count = sizeof stages / sizeof stages[0], size = 0;
-    for (size_t i = timings->decode_us ? 0 : count - 1; i < count && size < capacity; i++)
-        size += (size_t)snprintf(out + size, capacity - size, "%s%s;dur=%" PRIu64 ".%03u",
-                                 size ? ", " : "", stages[i].name, stages[i].us / 1000,
-                                 (unsigned)(stages[i].us % 1000));
+    double total_ms = (double)(clock_now_us() - request->started_us) / 1e3;
+    if (!timings->decode_us)
+        snprintf(out, capacity, "total;dur=%.3f", total_ms);
+    else
+        snprintf(out, capacity,
+                 "queue;dur=%.3f, decode;dur=%.3f, image;dur=%.3f, retrieve;dur=%.3f, "
+                 "text;dur=%.3f, total;dur=%.3f",
+                 (double)timings->queue_us / 1e3, (double)timings->decode_us / 1e3,
+                 (double)timings->image_us / 1e3, (double)timings->retrieve_us / 1e3,
+                 (double)timings->text_us / 1e3, total_ms);
 }
 
 static struct MHD_Response *request_make_body(const struct reply *reply)

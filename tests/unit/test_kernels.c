@@ -1,27 +1,6 @@
-#include "tests/unit/unit.h"
-
-#include "engine/kernels.h"
+#include "tests/unit/kernel_tables.h"
 
 enum { MOST = 4133 };
-
-static const uint32_t odd_sizes[] = {1,  2,  3,  7,  15,  16,  17,  31,  33,
-                                     63, 64, 65, 77, 192, 197, 769, 4133};
-
-static float *random_floats(uint32_t count, float range, uint32_t seed)
-{
-    float *values = calloc(count, sizeof *values);
-    for (uint32_t i = 0; i < count; i++)
-        values[i] = unit_random_float(&seed, range);
-    return values;
-}
-
-/* Calls check with every vector table that this processor runs. */
-static void with_each_table(void (*check)(const struct kernels *))
-{
-    assert_ptr_equal(kernels_at(0), &kernels_plain);
-    for (size_t i = 1; kernels_at(i); i++)
-        check(kernels_at(i));
-}
 
 static void check_map(void (*fast)(float *, size_t), void (*plain)(float *, size_t), float range,
                       double tolerance)
@@ -212,10 +191,7 @@ static void check_attend_case(const struct kernels *table, size_t heads, size_t 
 
 static void check_attend(const struct kernels *table)
 {
-    const size_t head_widths[] = {1, 3, 8, 16, 31, 64, 80}, counts[] = {1, 2, 3, 11, 77};
-    for (size_t w = 0; w < UNIT_COUNT(head_widths); w++)
-        for (size_t c = 0; c < UNIT_COUNT(counts); c++)
-            check_attend_case(table, 1 + w % 3, head_widths[w], counts[c]);
+    with_each_attention(table, check_attend_case);
 }
 
 static void test_attend(void **state)

@@ -1,27 +1,8 @@
 /* The gradient kernels: the plain ones against differences of the plain functions, the vector ones
  * against the plain ones. */
-#include "tests/unit/unit.h"
-
-#include "engine/kernels.h"
+#include "tests/unit/kernel_tables.h"
 
 enum { MOST_ROWS = 80 };
-
-static const uint32_t odd_sizes[] = {1,  2,  3,  7,  15,  16,  17,  31,  33,
-                                     63, 64, 65, 77, 192, 197, 769, 4133};
-
-static float *random_floats(size_t count, float range, uint32_t seed)
-{
-    float *values = calloc(count, sizeof *values);
-    for (size_t i = 0; i < count; i++)
-        values[i] = unit_random_float(&seed, range);
-    return values;
-}
-
-static void with_each_table(void (*check)(const struct kernels *))
-{
-    for (size_t i = 1; kernels_at(i); i++)
-        check(kernels_at(i));
-}
 
 /* ---- The plain ones ---- */
 
@@ -73,7 +54,7 @@ static void test_gradient_of_layer_norm(void **state)
     float *x = random_floats(WIDTH, 3, 1), *weight = random_floats(WIDTH, 2, 2);
     float *dy = random_floats(WIDTH, 1, 3), *dx = random_floats(WIDTH, 1, 4);
     float *before = random_floats(WIDTH, 1, 4);
-    double at[WIDTH], sum = 0, along = 0;
+    double at[WIDTH], sum = 0, along = 0, worst = 0;
     for (size_t i = 0; i < WIDTH; i++)
         at[i] = x[i];
     kernels_plain.layer_norm_back(x, WIDTH, 1, WIDTH, weight, 1e-5f, dy, WIDTH, dx, WIDTH);
@@ -83,10 +64,12 @@ static void test_gradient_of_layer_norm(void **state)
         at[i] = x[i] - 1e-5;
         double less = norm_loss(at, WIDTH, weight, dy);
         at[i] = x[i];
-        unit_assert_near(dx[i] - before[i], (more - less) / 2e-5, 1e-6); /* 1e-7 seen */
+        worst = unit_worse(worst, fabs((double)dx[i] - (double)before[i] - (more - less) / 2e-5));
         sum += dx[i] - before[i];
         along += (dx[i] - before[i]) * x[i];
     }
+    print_message("worst error %.1e\n", worst);
+    assert_true(worst <= 1e-6);
     unit_assert_near(sum, 0, 1e-6);   /* a norm takes shifts away, */
     unit_assert_near(along, 0, 1e-4); /* and scale, but for its epsilon */
     free(x);
@@ -278,10 +261,7 @@ static void check_attend_case(const struct kernels *table, size_t heads, size_t 
 
 static void check_attend(const struct kernels *table)
 {
-    const size_t head_widths[] = {1, 3, 8, 16, 31, 64, 80}, counts[] = {1, 2, 3, 11, 77};
-    for (size_t w = 0; w < UNIT_COUNT(head_widths); w++)
-        for (size_t c = 0; c < UNIT_COUNT(counts); c++)
-            check_attend_case(table, 1 + w % 3, head_widths[w], counts[c]);
+    with_each_attention(table, check_attend_case);
 }
 
 static void test_attend(void **state)

@@ -264,7 +264,7 @@ static void test_goes_on_from_its_state(void **state)
     lesson_close(&lesson);
 }
 
-/* Prompts by lot: each layer of each picture gets different ones, the same for the same seed. */
+/* Prompts by lot: different ones in a layer, in order; the same for the same seed, and no other. */
 static void test_random_choice(void **state)
 {
     (void)state;
@@ -272,20 +272,27 @@ static void test_random_choice(void **state)
     lesson_open(&lesson, &case_full);
     struct learner_options options = options_of(&lesson);
     options.random_choice = true;
-    struct learner *learners[2];
-    size_t values = value_count(&lesson.prompted.pool->file);
-    for (uint64_t i = 0; i < 2; i++) {
+    struct learner *learners[3];
+    const struct engine_pool *pool = lesson.prompted.pool;
+    size_t values = value_count(&pool->file), choices = BATCH * pool->file.depth * pool->chosen;
+    for (uint64_t i = 0; i < 3; i++) {
         struct rng rng;
         struct learner_report report;
-        rng_init(&rng, 4);
+        rng_init(&rng, i < 2 ? 4 : 5);
         learners[i] = learner_of(&lesson, pool_file_of(&case_full), &options);
         learner_step(learners[i], lesson.batch, batch_labels, BATCH, 0.1, &rng, &report);
         assert_true(report.terms[ENGINE_TRAINING_KEY_MATCHING] == 0);
     }
+    const uint16_t *first = learner_choices(learners[0]), *other = learner_choices(learners[2]);
+    for (size_t i = 0; i < choices; i++) {
+        assert_true(first[i] < pool->file.prompts);
+        assert_true(i % pool->chosen == 0 || first[i] > first[i - 1]);
+    }
+    assert_memory_not_equal(first, other, choices * sizeof *first);
     assert_memory_equal(learner_file(learners[0])->values, learner_file(learners[1])->values,
                         values * sizeof(float));
-    learner_destroy(learners[0]);
-    learner_destroy(learners[1]);
+    for (size_t i = 0; i < 3; i++)
+        learner_destroy(learners[i]);
     lesson_close(&lesson);
 }
 
