@@ -26,7 +26,7 @@ struct config_option {
 static const char *const config_log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const config_fingerprints[] = {"match", "any", NULL};
 static const char *const config_log_formats[] = {"auto", "json", "text", NULL};
-static const char *const config_switches[] = {"on", "off", NULL};
+static const char *const config_switches[] = {"off", "on", NULL};
 static const char *const config_jpeg_decodings[] = {"exact", "scaled", NULL};
 static const char *const config_activations[] = {"model", "quick_gelu", "gelu", NULL};
 

@@ -27,7 +27,7 @@ enum config_activation { CONFIG_ACTIVATION_OF_MODEL, CONFIG_QUICK_GELU, CONFIG_G
 
 enum config_log_format { CONFIG_LOG_AUTO, CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
 
-enum config_switch { CONFIG_ON, CONFIG_OFF };
+enum config_switch { CONFIG_OFF, CONFIG_ON };
 
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
 

@@ -136,8 +136,9 @@ static char *access_log_put_stages(char *at, const struct job_timings *timings, 
         {",\"retrieve_ms\":", " retrieve ", timings->retrieve_us},
         {",\"text_ms\":", " text ", timings->text_us},
     };
-    for (size_t i = 0; access_log_has_stages(timings) && i < sizeof stages / sizeof stages[0];
-         i++) {
+    if (!access_log_has_stages(timings))
+        return at;
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
         at = access_log_put(at, json ? stages[i].json : stages[i].text);
         at = access_log_put_ms(at, stages[i].us);
     }
@@ -250,14 +251,18 @@ uint64_t access_log_run(struct access_log *log, uint64_t now_us)
     return log->flush_us;
 }
 
-/* A pipe or socket that says it is ready takes so many bytes without waiting. The descriptor cannot
- * be told not to wait: it may be others' too. */
+/* A pipe or socket that says it is ready takes so many bytes without waiting, and in one piece. The
+ * descriptor cannot be told not to wait: it may be others' too. Whole lines, since others write to
+ * it in between. */
 static size_t access_log_write_piece(int fd, const char *bytes, size_t size)
 {
     struct pollfd ready = {.fd = fd, .events = POLLOUT};
     if (poll(&ready, 1, 0) <= 0 || !(ready.revents & (POLLOUT | POLLERR)))
         return 0;
-    ssize_t written = write(fd, bytes, size < PIPE_BUF ? size : PIPE_BUF);
+    size_t most = size < PIPE_BUF ? size : PIPE_BUF, whole = most;
+    while (whole && bytes[whole - 1] != '\n')
+        whole--;
+    ssize_t written = write(fd, bytes, whole ? whole : most);
     return written > 0 ? (size_t)written : 0;
 }
 
@@ -267,6 +272,8 @@ void access_log_flush(struct access_log *log)
     while (done < log->used &&
            (piece = access_log_write_piece(log->fd, log->lines + done, log->used - done)))
         done += piece;
+    if (!done)
+        return;
     log->used -= done;
     memmove(log->lines, log->lines + done, log->used);
 }

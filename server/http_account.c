@@ -5,12 +5,19 @@
 #include "server/access_log.h"
 #include "server/http_internal.h"
 
-enum { HTTP_ACCOUNT_CLIENT_GONE = 499 };
+enum { HTTP_ACCOUNT_NOT_MODIFIED = 304, HTTP_ACCOUNT_CLIENT_GONE = 499 };
 
 /* An answer past the library was sent before; what came afterwards was dropped. */
 static uint64_t http_account_duration_us(const struct request *request, uint64_t now_us)
 {
     return (request->answered_us ? request->answered_us : now_us) - request->started_us;
+}
+
+static uint64_t http_account_sent_bytes(const struct request *request, int status)
+{
+    bool bodiless = status == HTTP_ACCOUNT_CLIENT_GONE || status == HTTP_ACCOUNT_NOT_MODIFIED ||
+                    !strcmp(request->method, "HEAD");
+    return bodiless ? 0 : request->sent_bytes;
 }
 
 static void http_account_log(struct http *http, const struct request *request, int status,
@@ -24,7 +31,7 @@ static void http_account_log(struct http *http, const struct request *request, i
         .trace_id = request->trace_id,
         .status = status,
         .bytes_in = request->received_bytes,
-        .bytes_out = status == HTTP_ACCOUNT_CLIENT_GONE ? 0 : request->sent_bytes,
+        .bytes_out = http_account_sent_bytes(request, status),
         .duration_us = http_account_duration_us(request, now_us),
         .timings = &request->timings,
         .used = &request->used,
@@ -37,13 +44,16 @@ static int http_account_status(struct http *http, const struct request *request,
                                enum http_account_end end)
 {
     int library_status = http->library_status;
-    bool sent = end == HTTP_ACCOUNT_COMPLETED && request->sent_status;
-    if (sent || request->state == REQUEST_LINGERING)
+    if (end == HTTP_ACCOUNT_COMPLETED && request->sent_status)
         return request->sent_status;
-    if (end != HTTP_ACCOUNT_FAILED || request->state != REQUEST_RECEIVING || !library_status)
-        return HTTP_ACCOUNT_CLIENT_GONE;
-    http->library_status = 0;
-    return library_status;
+    bool lingering = request->state == REQUEST_LINGERING;
+    bool answered = end == HTTP_ACCOUNT_FAILED && library_status;
+    if (answered && (lingering || request->state == REQUEST_RECEIVING))
+        http->library_status = 0; /* it was about this request */
+    if (lingering)
+        return request->sent_status;
+    return answered && request->state == REQUEST_RECEIVING ? library_status
+                                                           : HTTP_ACCOUNT_CLIENT_GONE;
 }
 
 static enum metrics_rejection http_account_rejection(const struct request *request, int status)

@@ -178,7 +178,7 @@ static void http_receive_begin_upload(struct request *request)
     }
 }
 
-/* What waits will be there when the body is: a refusal now saves reading and keeping it. */
+/* What waits may still be there when the body is: a refusal now saves reading and keeping it. */
 static void http_receive_check_room(struct request *request)
 {
     struct workers *workers = request->http->service->workers;

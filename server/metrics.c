@@ -64,7 +64,7 @@ enum {
 static size_t metrics_method_slot(const char *method)
 {
     size_t slot = 0;
-    while (slot < METRICS_METHODS - 1 && (!method || strcmp(method, metrics_methods[slot]) != 0))
+    while (slot < METRICS_METHODS - 1 && strcmp(method, metrics_methods[slot]) != 0)
         slot++;
     return slot;
 }

@@ -37,8 +37,8 @@ void metrics_destroy(struct metrics *metrics); /* NULL is allowed */
 
 struct metrics_request {
     const struct router_route *route; /* of the router; NULL: no route took it */
-    const char *method;               /* NULL: it could not be told */
-    int status;                       /* that went out in full; 499: the client was gone before */
+    const char *method;
+    int status; /* that went out in full; 499: the client was gone before */
     enum metrics_rejection rejection;
     uint64_t duration_us; /* from its head to the end of the answer */
 };

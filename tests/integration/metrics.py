@@ -24,6 +24,8 @@ class Metrics:
                 self.series[key] = float(found[3])
 
     def value(self, name, **labels):
+        """0 where a known name has no such series yet."""
+        assert name in self.types or re.sub("_(sum|count|bucket)$", "", name) in self.types, name
         return self.series.get((name, tuple(labels.items())), 0)
 
     def sums(self, name, *by):

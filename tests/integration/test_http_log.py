@@ -117,11 +117,14 @@ def test_methods_are_cut(server):
     assert line_of(server, name)["method"] == "M" * 15
 
 
-def test_no_line_without_access_log():
-    with serving("--access-log", "off") as running:
-        running.get("/livez")
-    assert running.read_messages()
-    assert not [line for line in running.read_log() if "request_id" in line]
+def test_bytes_that_were_not_sent_are_not_counted():
+    """Of HEAD, and of what the client has already."""
+    with serving() as running:
+        tag = running.get("/openapi.json").headers["etag"]
+        assert running.get("/openapi.json", {"If-None-Match": tag}).status == 304
+        assert running.request("HEAD", "/livez").status == 200
+    whole, not_modified, head = [line["bytes_out"] for line in running.read_log() if "path" in line]
+    assert (whole > 1000, not_modified, head) == (True, 0, 0)
 
 
 def test_text():

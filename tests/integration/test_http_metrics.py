@@ -299,7 +299,7 @@ def test_counters_add_up_to_what_clients_saw():
         paths = read.sums(PREFIX + "http_requests_total", "route")
         assert paths[("other",)] >= seen[405]
         durations = read.sums(PREFIX + "http_request_duration_seconds_count")[()]
-        assert durations <= sum(statuses(read).values())
+        assert 0 < durations <= sum(statuses(read).values())
         assert read.value(PREFIX + "images_total", format="png", result="ok") > 0
 
 
@@ -382,4 +382,5 @@ def test_without_an_access_log(options):
         read = read_metrics(running)
         assert PREFIX + "access_log_dropped_total" not in read.types
         assert statuses(read) == {200: 1}
+    assert bool(running.read_messages()) == ("warn" not in options)
     assert not [line for line in running.read_log() if "request_id" in line]
