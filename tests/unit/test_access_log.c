@@ -221,6 +221,31 @@ static void test_a_reader_that_does_not_read(void **state)
     piped_close(&piped);
 }
 
+/* Others write to the same descriptor in between. A pipe of packets gives back what was one write.
+ */
+static void test_no_write_ends_within_a_line(void **state)
+{
+    (void)state;
+    enum { LINES = 60 };
+    struct piped piped;
+    struct access_log_entry entry = an_entry();
+    size_t writes = 0, lines = 0;
+    piped_open(&piped, LOG_JSON);
+    assert_int_equal(fcntl(piped.ends[1], F_SETFL, O_DIRECT | O_NONBLOCK), 0);
+    for (size_t i = 0; i < LINES; i++)
+        access_log_add(piped.log, &entry, 0);
+    access_log_flush(piped.log);
+    while (*piped_read(&piped)) {
+        writes++;
+        assert_int_equal(piped.text[piped.size - 1], '\n');
+        for (size_t i = 0; i < piped.size; i++)
+            lines += piped.text[i] == '\n';
+    }
+    assert_true(writes > 1);
+    assert_int_equal(lines, LINES);
+    piped_close(&piped);
+}
+
 static void test_quoting_never_overflows(void **state)
 {
     (void)state;
@@ -252,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_lines_are_held_back_for_a_while_only),
         cmocka_unit_test(test_a_full_buffer_is_written_at_once),
         cmocka_unit_test(test_a_reader_that_does_not_read),
+        cmocka_unit_test(test_no_write_ends_within_a_line),
         cmocka_unit_test(test_quoting_never_overflows),
     };
     return cmocka_run_group_tests_name("access_log", tests, NULL, NULL);
