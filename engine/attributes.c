@@ -13,11 +13,6 @@ static size_t attributes_compared_width(const struct clip_model *model,
                                                           : model->geometry.vision.width;
 }
 
-static size_t attributes_floats_of(size_t count, size_t bytes)
-{
-    return (count * bytes + sizeof(float) - 1) / sizeof(float);
-}
-
 /* How many floats each array of the scratch takes, in the order of its members. */
 enum { ATTRIBUTES_ARRAYS = 7 };
 
@@ -28,10 +23,10 @@ static void attributes_sizes(const struct clip_model *model, const struct engine
     size_t rows = file->depth * file->clusters;
     sizes[0] = rows * model->geometry.vision.width;
     sizes[1] = rows * file->query_width;
-    sizes[2] = attributes_floats_of(file->clusters * file->query_width, sizeof(double));
-    sizes[3] = attributes_floats_of(file->clusters * file->prompts, sizeof(double));
-    sizes[4] = attributes_floats_of(file->prompts, sizeof(uint16_t));
-    sizes[5] = attributes_floats_of(file->clusters, sizeof(uint16_t));
+    sizes[2] = arena_floats_for(file->clusters * file->query_width, sizeof(double));
+    sizes[3] = arena_floats_for(file->clusters * file->prompts, sizeof(double));
+    sizes[4] = arena_floats_for(file->prompts, sizeof(uint16_t));
+    sizes[5] = arena_floats_for(file->clusters, sizeof(uint16_t));
     sizes[6] = sizes[5];
 }
 

@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "engine/base/arena.h"
+
 struct cluster_run {
     const struct kernels *kernels;
     const float *rows;
@@ -16,16 +18,11 @@ struct cluster_run {
     uint16_t *assignment;
 };
 
-static size_t cluster_floats_of(size_t count, size_t bytes)
-{
-    return (count * bytes + sizeof(float) - 1) / sizeof(float);
-}
-
 size_t cluster_scratch_floats(size_t count, size_t width, size_t clusters)
 {
     return clusters * width + (count > clusters ? count : clusters) + count +
-           2 * cluster_floats_of(clusters, sizeof(uint32_t)) +
-           cluster_floats_of(count, sizeof(uint16_t));
+           2 * arena_floats_for(clusters, sizeof(uint32_t)) +
+           arena_floats_for(count, sizeof(uint16_t));
 }
 
 static size_t cluster_largest(const float *values, size_t count)

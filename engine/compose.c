@@ -138,6 +138,7 @@ void compose_features(const struct compose *compose, const struct compose_text *
     compose_pass_begin(&pass, compose, text->trie, pool, prompts, 1, arena);
     float *leaves = arena_floats(arena, text->trie->leaves * compose->model->geometry.joint_width);
     for (size_t block = compose_recall(&pass, text); block < blocks; block++) {
+        compose_pass_enter(&pass, block);
         compose_pass_run(&pass, block);
         compose_remember(&pass, text, block + 1);
     }

@@ -7,11 +7,6 @@
 
 /* ---- Scratch ---- */
 
-static size_t compose_back_words(size_t count, size_t bytes)
-{
-    return count * (bytes / sizeof(float));
-}
-
 static size_t compose_back_lanes(const struct clip_model *model, size_t pictures)
 {
     return pictures * model->geometry.text.heads * model->geometry.context;
@@ -30,14 +25,14 @@ size_t compose_back_scratch_bytes(const struct clip_model *model, size_t nodes, 
            3 * arena_floats_bytes(rows * tower->width) +
            arena_floats_bytes(rows * 3 * tower->width) +
            arena_floats_bytes(rows * tower->mlp_width) +
-           4 * arena_floats_bytes(compose_back_words(lanes, sizeof(float *))) +
-           arena_floats_bytes(compose_back_words(lanes, sizeof(size_t))) +
+           4 * arena_floats_bytes(arena_floats_for(lanes, sizeof(float *))) +
+           arena_floats_bytes(arena_floats_for(lanes, sizeof(size_t))) +
            arena_floats_bytes(2 * lanes);
 }
 
 static void *compose_back_take(struct arena *arena, size_t count, size_t bytes)
 {
-    return arena_floats(arena, compose_back_words(count, bytes));
+    return arena_floats(arena, arena_floats_for(count, bytes));
 }
 
 static void compose_back_begin(struct compose_back *back, struct arena *arena)
@@ -232,7 +227,8 @@ static void compose_back_mlp(struct compose_back *back, size_t block, struct com
                           back->dx + at);
 }
 
-/* From that of the middle to that of the block's input. */
+/* From that of the middle to that of the block's input, of all rows: without a table of keys and
+ * values none is left out. */
 static void compose_back_attention(struct compose_back *back, size_t block,
                                    struct compose_pass_rows rows)
 {
@@ -240,19 +236,17 @@ static void compose_back_attention(struct compose_back *back, size_t block,
     const struct block_setting *setting = pass->compose->setting;
     const struct clip_model_block *weights = &pass->compose->model->text_blocks[block];
     size_t width = setting->tower->width, outs = pass->rows - rows.out_first;
-    size_t at = rows.out_first * width, from = rows.from * width;
+    size_t at = rows.out_first * width;
     const struct block_back_part out = {.weight = weights->out, .count = width};
     const struct block_back_part query = {.weight = weights->qkv, .count = width, .add = true};
     const struct block_back_part key_value = {
         .weight = weights->qkv, .first = width, .count = 2 * width};
     block_back_linear(setting, &out, back->dx + at, width, outs, back->dnormed + at, width);
     compose_back_attend(back, block, rows);
-    block_back_linear(setting, &key_value, back->dqkv + 3 * from, 3 * width, pass->rows - rows.from,
-                      back->dnormed + from, width);
+    block_back_linear(setting, &key_value, back->dqkv, 3 * width, pass->rows, back->dnormed, width);
     block_back_linear(setting, &query, back->dqkv + 3 * at, 3 * width, outs, back->dnormed + at,
                       width);
-    block_back_layer_norm(setting, &weights->norm1, pass->x + from, back->dnormed + from,
-                          pass->rows - rows.from, back->dx + from);
+    block_back_layer_norm(setting, &weights->norm1, pass->x, back->dnormed, pass->rows, back->dx);
 }
 
 /* The prompts that were put in before this block have their gradient now; what was in their rows

@@ -12,11 +12,6 @@ static size_t compose_pass_chunks(size_t rows)
     return (rows + COMPOSE_PASS_ROWS_A_CHUNK - 1) / COMPOSE_PASS_ROWS_A_CHUNK;
 }
 
-static size_t compose_pass_pointers_floats(size_t pointers)
-{
-    return pointers * (sizeof(void *) / sizeof(float));
-}
-
 size_t compose_pass_scratch_bytes(const struct clip_model *model, size_t nodes, size_t slots,
                                   size_t pictures)
 {
@@ -24,14 +19,14 @@ size_t compose_pass_scratch_bytes(const struct clip_model *model, size_t nodes, 
     size_t rows = (nodes + slots) * pictures;
     size_t attended = compose_pass_chunks(rows) * model->geometry.context;
     return arena_floats_bytes(rows * tower->width) + block_scratch_bytes(tower, rows, 0) +
-           2 * arena_floats_bytes(compose_pass_pointers_floats(slots * pictures)) +
-           2 * arena_floats_bytes(compose_pass_pointers_floats(attended)) +
+           2 * arena_floats_bytes(arena_floats_for(slots * pictures, sizeof(void *))) +
+           2 * arena_floats_bytes(arena_floats_for(attended, sizeof(void *))) +
            arena_floats_bytes(attended);
 }
 
 static const float **compose_pass_pointers(struct arena *arena, size_t count)
 {
-    return (void *)arena_floats(arena, compose_pass_pointers_floats(count));
+    return (void *)arena_floats(arena, arena_floats_for(count, sizeof(void *)));
 }
 
 void compose_pass_begin(struct compose_pass *pass, const struct compose *compose,
@@ -257,7 +252,6 @@ void compose_pass_run(struct compose_pass *pass, size_t block)
     const struct clip_model_block *weights = &pass->compose->model->text_blocks[block];
     struct compose_pass_rows rows = compose_pass_rows(pass, block);
     size_t width = setting->tower->width, outs = pass->rows - rows.out_first;
-    compose_pass_enter(pass, block);
     compose_pass_project(pass, block, rows);
     compose_pass_attend(pass, block, rows);
     float *x = pass->x + rows.out_first * width;

@@ -68,7 +68,7 @@ void compose_pass_project(struct compose_pass *pass, size_t block, struct compos
 /* What attention makes of that, into normed of the rows that have an output. */
 void compose_pass_attend(struct compose_pass *pass, size_t block, struct compose_pass_rows rows);
 
-/* All of a block: x of the rows that have an output becomes that output. */
+/* All of a block that its prompts have entered: x of the rows that have an output becomes that. */
 void compose_pass_run(struct compose_pass *pass, size_t block);
 
 /* What the row attends to: start of text, the picture's prompts (those before it and itself, if it

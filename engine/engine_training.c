@@ -79,6 +79,34 @@ static enum status engine_training_check_count(const char *what, size_t value, s
     return status_fail(why, STATUS_INVALID, "%s must be from 1 to %zu, not %zu", what, most, value);
 }
 
+static enum status engine_training_check_numbers(const struct engine_training_options *options,
+                                                 struct fail *why)
+{
+    const struct {
+        const char *what;
+        double value, least, most;
+    } numbers[] = {
+        {"the least area of a view", options->least_area, 1e-3, 1},
+        {"deviation", options->deviation, 0, 1e3},
+        {"rate", options->rate, 0, 1e6},
+        {"rate of the first epoch", options->first_rate, 0, 1e6},
+        {"momentum", options->momentum, 0, 1},
+        {"decay of prompts", options->values_decay, 0, 1e3},
+        {"decay of keys", options->keys_decay, 0, 1e3},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!(numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most))
+            return status_fail(why, STATUS_INVALID, "%s must be from %g to %g, not %g",
+                               numbers[i].what, numbers[i].least, numbers[i].most,
+                               numbers[i].value);
+    for (size_t term = 0; term < ENGINE_TRAINING_TERMS; term++)
+        if (!(options->weights[term] >= 0 && options->weights[term] <= 1e6))
+            return status_fail(why, STATUS_INVALID,
+                               "the weight of %s must be from 0 to 1e6, not %g",
+                               engine_training_term_names[term], options->weights[term]);
+    return STATUS_OK;
+}
+
 static enum status engine_training_check_options(const struct engine_training *training,
                                                  struct fail *why)
 {
@@ -99,6 +127,8 @@ static enum status engine_training_check_options(const struct engine_training *t
     enum status status = STATUS_OK;
     for (size_t i = 0; i < sizeof counts / sizeof *counts && !status; i++)
         status = engine_training_check_count(counts[i].what, counts[i].value, counts[i].most, why);
+    if (!status)
+        status = engine_training_check_numbers(options, why);
     if (!status && options->clusters * options->per_cluster > options->prompts)
         status = status_fail(why, STATUS_INVALID,
                              "%zu clusters of %zu prompts each choose more than there are: %zu",
@@ -216,7 +246,9 @@ static enum status engine_training_start(struct engine_training *training, struc
 static enum status engine_training_allocate(struct engine_training *training, struct fail *why)
 {
     size_t pictures = training->gallery->pictures;
-    training->usage_count = training->start.groups * training->start.prompts;
+    size_t groups =
+        training->start.groups > 1 ? training->start.depth : 1; /* that are chosen from */
+    training->usage_count = groups * training->start.prompts;
     training->order = mem_zeroed(pictures, sizeof *training->order);
     training->usage = mem_zeroed(training->usage_count, sizeof *training->usage);
     training->compositions = mem_zeroed(pictures, sizeof *training->compositions);
@@ -247,10 +279,10 @@ enum status engine_training_create(struct engine_session *session,
     enum status status = engine_training_read_options(training, why);
     if (!status)
         status = engine_training_read_data(training, why);
+    if (!status) /* before the pictures: what is wrong with it is told at once */
+        status = engine_training_compile(training, why);
     if (!status)
         status = engine_training_look(training, why);
-    if (!status)
-        status = engine_training_compile(training, why);
     if (!status)
         status = engine_training_start(training, why);
     if (!status)
@@ -372,7 +404,7 @@ static void engine_training_sum_up(struct engine_training *training, size_t pict
     }
     report->usage_entropy =
         training->usage_count > 1 ? entropy / log((double)training->usage_count) : 1;
-    report->choices = pictures;
+    report->pictures = pictures;
     qsort(training->compositions, pictures, sizeof *training->compositions,
           engine_training_compare_hashes);
     report->compositions = 1;

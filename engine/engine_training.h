@@ -41,7 +41,7 @@ struct engine_training_options {
     double least_area; /* of the picture that a random view shows, 0 to 1 */
     bool strict;       /* a picture that cannot be read is a failure */
     size_t max_view_bytes;
-    struct engine_image_options images;
+    struct engine_image_options images; /* JPEGs are decoded exactly, whatever it says */
 
     size_t prompts, tokens, clusters, per_cluster;
     size_t depth;         /* 0: all text blocks */
@@ -67,7 +67,7 @@ struct engine_training_options {
     uint64_t seed;
 };
 
-/* The settings that README recommends; data is missing. */
+/* What prompts are usually trained with; data and images are missing. */
 extern const struct engine_training_options engine_training_default_options;
 
 struct engine_training_watcher {
@@ -87,7 +87,8 @@ struct engine_training_report { /* means over the pictures of an epoch */
     /* How evenly the prompts were chosen: the entropy of their shares over that of equal shares, 0
      * to 1; and how many different compositions the pictures had. */
     double usage_entropy;
-    size_t compositions, choices;
+    size_t compositions;
+    size_t pictures; /* of the epoch: those that did not fill a batch are left out */
 };
 
 struct engine_training;

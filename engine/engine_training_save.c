@@ -17,48 +17,20 @@ enum { ENGINE_TRAINING_MAX_TEXT = 1 << 20, ENGINE_TRAINING_HEX_DIGITS = 8 };
 
 /* ---- Pools ---- */
 
-static enum status engine_training_copy_floats(float **out, const float *from, size_t count,
-                                               struct fail *why)
-{
-    *out = mem_zeroed(count, sizeof **out);
-    if (!*out)
-        return status_fail(why, STATUS_NO_MEMORY, "no memory for a copy of the pool");
-    memcpy(*out, from, count * sizeof **out);
-    return STATUS_OK;
-}
-
-/* Without its metadata. */
-static enum status engine_training_copy_pool(const struct pool_file *from, struct pool_file *out,
-                                             struct fail *why)
-{
-    size_t keys = from->groups * from->prompts;
-    *out = *from;
-    out->values = out->keys = out->query_mean = NULL;
-    out->metadata = NULL;
-    out->metadata_count = 0;
-    enum status status = engine_training_copy_floats(&out->values, from->values,
-                                                     keys * from->tokens * from->width, why);
-    if (!status)
-        status = engine_training_copy_floats(&out->keys, from->keys, keys * from->query_width, why);
-    if (!status)
-        status = engine_training_copy_floats(&out->query_mean, from->query_mean,
-                                             from->blocks * from->query_width, why);
-    return status;
-}
-
 enum status engine_training_save(const struct engine_training *training, const char *path,
                                  const struct engine_pool_metadata *metadata, size_t count,
                                  struct fail *why)
 {
-    struct pool_file file;
-    enum status status = engine_training_copy_pool(learner_file(training->learner), &file, why);
-    if (!status)
-        status = pool_file_set_fields(&file, training->start.sentence,
-                                      training->session->engine->model->fingerprint, why);
+    struct pool_file file = *learner_file(training->learner); /* whose arrays are borrowed */
+    file.metadata = NULL;
+    file.metadata_count = 0;
+    enum status status = pool_file_set_fields(&file, training->start.sentence,
+                                              training->session->engine->model->fingerprint, why);
     for (size_t i = 0; i < count && !status; i++)
         status = pool_file_set_metadata(&file, metadata[i].key, metadata[i].value, why);
     if (!status)
         status = pool_file_save(&file, path, why);
+    file.values = file.keys = file.query_mean = NULL;
     pool_file_finish(&file);
     return status;
 }
@@ -68,6 +40,33 @@ enum status engine_training_save(const struct engine_training *training, const c
 static void engine_training_put_text(struct buf *out, const char *text)
 {
     buf_printf(out, NULL, " %zu:%s", strlen(text), text);
+}
+
+static uint64_t engine_training_hash_bytes(uint64_t hash, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
+    return hash;
+}
+
+/* FNV-1a of the classes, and of the pictures by label and name: the folder and the file, so that
+ * data may move between two runs. */
+static uint64_t engine_training_hash_data(const struct engine_training *training)
+{
+    const struct gallery *gallery = training->gallery;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < training->dataset->class_count; i++) {
+        const char *name = training->dataset->classes[i];
+        hash = engine_training_hash_bytes(hash, name, strlen(name) + 1);
+    }
+    for (size_t i = 0; i < gallery->pictures; i++) {
+        const char *name = gallery->paths[i] + strlen(gallery->paths[i]);
+        for (int slashes = 0; name > gallery->paths[i] && slashes < 2; name--)
+            slashes += name[-1] == '/';
+        hash = engine_training_hash_bytes(hash, name, strlen(name) + 1);
+        hash = engine_training_hash_bytes(hash, &gallery->labels[i], sizeof gallery->labels[i]);
+    }
+    return hash;
 }
 
 /* All that decides about the numbers: a checkpoint of anything else does not go on from here. */
@@ -92,10 +91,7 @@ static enum status engine_training_identity(const struct engine_training *traini
     engine_training_put_text(out, start->sentence);
     for (size_t i = 0; i < options->plain_sentence_count; i++)
         engine_training_put_text(out, options->plain_sentences[i]);
-    buf_printf(out, NULL, " pictures %zu", training->gallery->pictures);
-    for (size_t i = 0; i < training->dataset->class_count; i++)
-        engine_training_put_text(out, training->dataset->classes[i]);
-    return buf_printf(out, why, ".");
+    return buf_printf(out, why, " data %016" PRIx64, engine_training_hash_data(training));
 }
 
 static enum status engine_training_write_rng(const struct rng *rng, struct buf *out,
@@ -203,9 +199,12 @@ static enum status engine_training_check_checkpoint(const struct engine_training
         status = status_fail(why, STATUS_INVALID,
                              "the checkpoint is of a training with other options or pictures");
     buf_finish(&own);
-    *out_epochs = strtoul(epochs, NULL, 10);
-    if (!status && *out_epochs > training->options.epochs)
-        status = status_fail(why, STATUS_FORMAT, "metadata \"epochs\" is more than there are");
+    char *end;
+    *out_epochs = strtoul(epochs, &end, 10);
+    if (!status && (end == epochs || *end || *out_epochs > training->options.epochs))
+        status = status_fail(why, STATUS_FORMAT,
+                             "metadata \"epochs\" is \"%.40s\"; must be a number up to %zu", epochs,
+                             training->options.epochs);
     return status;
 }
 

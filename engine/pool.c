@@ -216,10 +216,9 @@ enum status pool_create(const struct block_setting *text, const struct clip_mode
 }
 
 enum status pool_create_trainable(const struct clip_model *model, struct pool_file *file,
-                                  const char *name, uint64_t id, struct engine_pool **out,
-                                  struct fail *why)
+                                  const char *name, struct engine_pool **out, struct fail *why)
 {
-    return pool_make(NULL, model, file, name, false, id, out, why);
+    return pool_make(NULL, model, file, name, false, 0, out, why);
 }
 
 /* ---- Look-ups ---- */

@@ -46,8 +46,7 @@ enum status pool_create(const struct block_setting *text, const struct clip_mode
 /* The same without the table (keys_values is NULL), for training: values and keys of the file may
  * be changed as long as nobody else uses the pool, and the keys must be made unit again then. */
 enum status pool_create_trainable(const struct clip_model *model, struct pool_file *file,
-                                  const char *name, uint64_t id, struct engine_pool **out,
-                                  struct fail *why);
+                                  const char *name, struct engine_pool **out, struct fail *why);
 void pool_refresh_keys(struct engine_pool *pool);
 
 /* The first token of a prompt [tokens, width], and its unit key [query_width], in the group that

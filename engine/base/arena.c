@@ -65,6 +65,11 @@ float *arena_floats(struct arena *arena, size_t count)
     return floats;
 }
 
+size_t arena_floats_for(size_t count, size_t size)
+{
+    return (count * size + sizeof(float) - 1) / sizeof(float);
+}
+
 void arena_rewind(struct arena *arena, size_t used_bytes)
 {
     arena->used_bytes = used_bytes;

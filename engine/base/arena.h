@@ -26,6 +26,9 @@ float *arena_floats(struct arena *arena, size_t count);
 /* The bytes that arena_floats(count) takes, alignment included: sum these for arena_init. */
 size_t arena_floats_bytes(size_t count);
 
+/* How many floats hold count things of size bytes. */
+size_t arena_floats_for(size_t count, size_t size);
+
 /* Take back everything handed out since arena->used_bytes had this value. */
 void arena_rewind(struct arena *arena, size_t used_bytes);
 

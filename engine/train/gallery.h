@@ -27,7 +27,7 @@ struct gallery_options {
     double least_area; /* of a random view, see augment.h */
     bool strict;       /* a picture that cannot be read is a failure; else it is left out */
     size_t max_bytes;  /* of all views in memory: STATUS_LIMIT */
-    struct engine_image_options images;
+    struct engine_image_options images; /* scaled_jpeg is passed over: a part may be looked at */
 };
 
 struct gallery {

@@ -117,7 +117,7 @@ static enum status learner_fill(struct learner *learner, struct pool_file *file,
 {
     struct engine *engine = learner->session->engine;
     enum status status =
-        pool_create_trainable(engine->model, file, "training", 0, &learner->pool, why);
+        pool_create_trainable(engine->model, file, "training", &learner->pool, why);
     if (status)
         return status;
     file = &learner->pool->file;

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/retrieve.h"
+
 static double losses_dot(const float *a, const float *b, size_t count)
 {
     double sum = 0;
@@ -50,16 +52,27 @@ static double losses_classify(const struct losses_setting *setting,
     return loss;
 }
 
-static void losses_two_streams(const struct losses_setting *setting,
-                               const struct losses_batch *batch, double *logits, double *terms,
-                               float *dtexts)
+static size_t losses_best(const double *logits, size_t count)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+/* Returns how many pictures have their own class as the best. */
+static size_t losses_two_streams(const struct losses_setting *setting,
+                                 const struct losses_batch *batch, double *logits, double *terms,
+                                 float *dtexts)
 {
     double each = 1.0 / (double)batch->pictures;
+    size_t right = 0;
     for (size_t picture = 0; picture < batch->pictures; picture++) {
         const float *image = batch->images + picture * batch->joint;
         double share = setting->weights[ENGINE_TRAINING_GLOBAL] * each;
         terms[ENGINE_TRAINING_GLOBAL] +=
             each * losses_classify(setting, batch, picture, image, share, logits, dtexts);
+        right += losses_best(logits, batch->classes) == batch->labels[picture];
         if (setting->weights[ENGINE_TRAINING_FINE] == 0)
             continue;
         for (size_t i = picture * batch->clusters; i < (picture + 1) * batch->clusters; i++) {
@@ -71,6 +84,7 @@ static void losses_two_streams(const struct losses_setting *setting,
                                          dtexts);
         }
     }
+    return right;
 }
 
 /* From the text of each picture's own class to the pictures of the batch. */
@@ -126,38 +140,17 @@ static void losses_self_regularisation(const struct losses_setting *setting,
     terms[ENGINE_TRAINING_SELF] = 8 - each * sum;
 }
 
-static size_t losses_count_right(const struct losses_batch *batch)
-{
-    size_t classes = batch->classes, joint = batch->joint, right = 0;
-    for (size_t picture = 0; picture < batch->pictures; picture++) {
-        const float *texts = batch->texts + picture * classes * joint;
-        const float *image = batch->images + picture * joint;
-        size_t best = 0;
-        double most = -INFINITY;
-        for (size_t c = 0; c < classes; c++) {
-            double cosine = losses_dot(image, texts + c * joint, joint);
-            if (cosine > most) {
-                most = cosine;
-                best = c;
-            }
-        }
-        right += best == batch->labels[picture];
-    }
-    return right;
-}
-
 void losses_features(const struct losses_setting *setting, const struct losses_batch *batch,
                      double *logits, double *terms, float *dtexts, size_t *out_right)
 {
     memset(dtexts, 0, batch->pictures * batch->classes * batch->joint * sizeof *dtexts);
     for (size_t term = ENGINE_TRAINING_GLOBAL; term <= ENGINE_TRAINING_SELF; term++)
         terms[term] = 0;
-    losses_two_streams(setting, batch, logits, terms, dtexts);
+    *out_right = losses_two_streams(setting, batch, logits, terms, dtexts);
     if (setting->weights[ENGINE_TRAINING_TEXT_TO_IMAGE] != 0)
         losses_text_to_image(setting, batch, logits, terms, dtexts);
     if (setting->weights[ENGINE_TRAINING_SELF] != 0)
         losses_self_regularisation(setting, batch, terms, dtexts);
-    *out_right = losses_count_right(batch);
 }
 
 /* ---- Keys ---- */
@@ -171,14 +164,6 @@ struct losses_key_scratch {
 size_t losses_keys_doubles(const struct losses_keys *keys)
 {
     return keys->groups * keys->prompts * (2 * keys->width + 1);
-}
-
-static double losses_dot_doubles(const double *a, const double *b, size_t count)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += a[i] * b[i];
-    return sum;
 }
 
 static void losses_make_units(const struct losses_keys *keys, struct losses_key_scratch *scratch)
@@ -202,7 +187,7 @@ static void losses_match_keys(const struct losses_setting *setting, const struct
     for (size_t i = 0; i < keys->match_count; i++) {
         const struct losses_match *match = &keys->matches[i];
         double *d = scratch->dunits + match->key * width;
-        sum += losses_dot_doubles(match->query, scratch->units + match->key * width, width);
+        sum += retrieve_dot(match->query, scratch->units + match->key * width, width);
         for (size_t k = 0; k < width; k++)
             d[k] -= setting->weights[ENGINE_TRAINING_KEY_MATCHING] * each * match->query[k];
     }
@@ -221,7 +206,7 @@ static void losses_spread_keys(const struct losses_setting *setting, const struc
             const double *unit = scratch->units + other * width;
             if (other == key)
                 continue;
-            double cosine = losses_dot_doubles(scratch->units + key * width, unit, width);
+            double cosine = retrieve_dot(scratch->units + key * width, unit, width);
             terms[ENGINE_TRAINING_KEY_DIVERSITY] += each * cosine * cosine;
             for (size_t i = 0; i < width; i++)
                 d[i] +=
@@ -237,7 +222,7 @@ static void losses_leave_units(const struct losses_keys *keys,
     size_t width = keys->width;
     for (size_t key = 0; key < keys->groups * keys->prompts; key++) {
         const double *unit = scratch->units + key * width, *d = scratch->dunits + key * width;
-        double along = losses_dot_doubles(unit, d, width);
+        double along = retrieve_dot(unit, d, width);
         for (size_t i = 0; i < width; i++)
             dkeys[key * width + i] = (float)((d[i] - along * unit[i]) / scratch->lengths[key]);
     }

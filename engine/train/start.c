@@ -162,11 +162,11 @@ static void start_move_centres(struct start_queries *queries, float *keys)
     }
 }
 
-static enum status start_group_keys(const struct gallery *gallery, const float *query_mean,
-                                    size_t first, size_t layers, size_t prompts, struct rng *rng,
-                                    float *keys, struct fail *why)
+static enum status start_group_keys(const struct kernels *kernels, const struct gallery *gallery,
+                                    const float *query_mean, size_t first, size_t layers,
+                                    size_t prompts, struct rng *rng, float *keys, struct fail *why)
 {
-    struct start_queries queries = {.kernels = kernels_best(), .centres = prompts};
+    struct start_queries queries = {.kernels = kernels, .centres = prompts};
     enum status status = start_queries_take(&queries, gallery, query_mean, first, layers, rng, why);
     if (!status) {
         start_seed_centres(&queries, rng, keys);
@@ -180,15 +180,16 @@ static enum status start_group_keys(const struct gallery *gallery, const float *
     return status;
 }
 
-static enum status start_keys(const struct start_setting *setting, const struct gallery *gallery,
-                              const struct pool_file *file, struct rng *rng, struct fail *why)
+static enum status start_keys(const struct kernels *kernels, const struct start_setting *setting,
+                              const struct gallery *gallery, const struct pool_file *file,
+                              struct rng *rng, struct fail *why)
 {
     size_t floats = file->prompts * file->query_width;
     enum status status = STATUS_OK;
     for (size_t i = 0; i < file->groups * floats && setting->keys_by_lot; i++)
         file->keys[i] = (float)rng_normal(rng);
     for (size_t group = 0; group < file->groups && !setting->keys_by_lot && !status; group++)
-        status = start_group_keys(gallery, file->query_mean, file->groups > 1 ? group : 0,
+        status = start_group_keys(kernels, gallery, file->query_mean, file->groups > 1 ? group : 0,
                                   file->groups > 1 ? 1 : file->depth, file->prompts, rng,
                                   file->keys + group * floats, why);
     for (size_t i = 0; i < file->groups * file->prompts && !status; i++) {
@@ -242,7 +243,7 @@ static double start_centre_of_prompts(const struct compose *compose, const struc
                                       size_t group, double *centre)
 {
     size_t width = file->width, first = file->groups > 1 ? group : 0;
-    size_t count = file->groups > 1 ? 1 : file->blocks;
+    size_t count = file->groups > 1 ? 1 : file->depth;
     double mean = 0, squares = 0;
     for (size_t i = 0; i < width; i++) {
         centre[i] = 0;
@@ -284,7 +285,7 @@ enum status start_pool(const struct compose *compose, const struct start_setting
     if (!status && setting->centred)
         status = start_centre(gallery, file.query_mean, why);
     if (!status)
-        status = start_keys(setting, gallery, &file, rng, why);
+        status = start_keys(compose->setting->kernels, setting, gallery, &file, rng, why);
     if (!status)
         status = start_prompts(compose, setting, &file, rng, why);
     if (status)

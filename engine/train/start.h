@@ -27,8 +27,8 @@ struct start_setting {
     enum pool_retrieval retrieval;
     const char *sentence;
     /* Prompts are normally distributed: around 0, or around the row of start of text before their
-     * block (of a group that all blocks share: the mean of these). Most of attention goes to start
-     * of text anyway, so prompts like it change the text features least. */
+     * block (of a group that all blocks share: the mean of those of the prompted ones). Most of
+     * attention goes to start of text anyway, so prompts like it change the text features least. */
     bool prompts_by_lot;
     double deviation; /* around start of text: relative to the deviation within its row */
     bool centred;     /* query_mean is the mean of the training queries; else 0 */

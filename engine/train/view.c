@@ -77,7 +77,7 @@ static enum status view_maker_make_pool(struct engine *engine, const struct view
     }
     for (size_t i = 0; i < clusters * file.query_width; i++)
         file.keys[i] = 1;
-    return pool_create_trainable(engine->model, &file, "view", 0, out, why);
+    return pool_create_trainable(engine->model, &file, "view", out, why);
 }
 
 static enum status view_maker_make_compositions(const struct view_maker *maker,

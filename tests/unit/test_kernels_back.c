@@ -147,7 +147,6 @@ static void test_gradient_of_attention(void **state)
             unit_assert_near(dkeys[j][i], attention_slope(&at, &at.keys[j][i]), 1e-6);
             unit_assert_near(dvalues[j][i], attention_slope(&at, &at.values[j][i]), 1e-6);
         }
-        assert_true(dkeys[0][i] == 0 && dvalues[0][i] == 0);
     }
 }
 

@@ -187,6 +187,7 @@ static void test_refuses(void **state)
             print_error("%s: \"%s\", wanted %d \"%s\"\n", name, why.message, http, part);
             wrong++;
         }
+        assert_int_equal(image.width, 77); /* left alone */
         assert_int_equal(image_sniff((const uint8_t *)file.data, file.size), test_format(name));
         buf_finish(&file);
     }
