@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "engine/engine_training.h"
+#include "engine/safetensors.h"
+#include "engine/safetensors_write.h"
 
 #define MODEL   "engine/models/emoji-clip"
 #define SAMPLES MODEL "/samples/"
@@ -59,8 +61,8 @@ struct school {
     struct engine *engine;
     struct engine_session *session;
     char data[128];
-    size_t told;
-    bool stop;
+    size_t told, broken;
+    bool stop, stop_in_epoch, reading; /* reading: pictures, not steps */
 };
 
 static void school_open(struct school *school)
@@ -97,12 +99,20 @@ static void on_progress(void *context, const char *what, size_t done, size_t cou
 {
     struct school *school = context;
     assert_true(done <= count && (!strcmp(what, "pictures") || !strcmp(what, "steps")));
+    school->reading = !strcmp(what, "pictures");
     school->told++;
+}
+
+static void on_broken(void *context, const char *path, const struct fail *why)
+{
+    assert_non_null(strstr(why->message, path));
+    ((struct school *)context)->broken++;
 }
 
 static bool on_stop(void *context)
 {
-    return ((struct school *)context)->stop;
+    const struct school *school = context;
+    return school->stop || (school->stop_in_epoch && !school->reading);
 }
 
 static enum status try_training(struct school *school,
@@ -110,7 +120,7 @@ static enum status try_training(struct school *school,
                                 struct engine_training **out, struct fail *why)
 {
     const struct engine_training_watcher watcher = {
-        .context = school, .progress = on_progress, .stop = on_stop};
+        .context = school, .progress = on_progress, .broken = on_broken, .stop = on_stop};
     return engine_training_create(school->session, options, &watcher, out, why);
 }
 
@@ -254,6 +264,15 @@ static void test_refused_options(void **state)
     options.query_space = "red";
     refused(&school, &options, STATUS_INVALID, "\"red\" is not known");
     options = options_of(&school);
+    options.least_area = (double)NAN;
+    refused(&school, &options, STATUS_INVALID, "the least area of a view must be from 0.001 to 1");
+    options = options_of(&school);
+    options.rate = -1;
+    refused(&school, &options, STATUS_INVALID, "rate must be from 0 to 1e+06, not -1");
+    options = options_of(&school);
+    options.weights[ENGINE_TRAINING_FINE] = (double)INFINITY;
+    refused(&school, &options, STATUS_INVALID, "the weight of fine must be");
+    options = options_of(&school);
     options.sentence = "a photo";
     refused(&school, &options, STATUS_INVALID, "{}");
     options = options_of(&school);
@@ -262,6 +281,172 @@ static void test_refused_options(void **state)
     options = options_of(&school);
     school.stop = true;
     refused(&school, &options, STATUS_CANCELLED, "cancelled");
+    school_close(&school);
+}
+
+/* All that the default is not. */
+static struct engine_training_options others(const struct school *school)
+{
+    static const char *const sentences[] = {"a drawing of a {}.", "{}"};
+    struct engine_training_options options = options_of(school);
+    options.half = ENGINE_TRAINING_NOVEL;
+    options.shots = 1;
+    options.views = 0;
+    options.plain_sentences = sentences;
+    options.plain_sentence_count = 2;
+    options.self_by_cosine = options.keys_by_lot = options.prompts_by_lot = true;
+    options.centred = options.pos0 = false;
+    options.tokens = 2;
+    options.cluster_space = "joint";
+    options.query_space = "raw";
+    options.retrieval = "topk_pooled";
+    options.weights[ENGINE_TRAINING_TEXT_TO_IMAGE] = 0.5;
+    return options;
+}
+
+static void test_other_options(void **state)
+{
+    (void)state;
+    struct school school;
+    school_open(&school);
+    struct engine_training_options options = others(&school);
+    struct engine_training *training = training_of(&school, &options);
+    assert_int_equal(engine_training_classes(training), 2);
+    assert_int_equal(engine_training_pictures(training), 2);
+    struct engine_training_report report = run(training, 2);
+    assert_true(report.rate == engine_training_rate(&options, 2));
+    assert_int_equal(report.pictures, 2);
+    double sum = 0;
+    for (size_t term = 0; term < ENGINE_TRAINING_TERMS; term++) {
+        assert_true(report.terms[term] > 0);
+        sum += options.weights[term] * report.terms[term];
+    }
+    unit_assert_near(report.loss, sum, 1e-9);
+    save(training, "others.safetensors");
+    engine_training_destroy(training);
+
+    double by_cosine = report.terms[ENGINE_TRAINING_SELF];
+    options.plain_sentence_count = 0; /* other features to hold on to */
+    training = training_of(&school, &options);
+    assert_true(run(training, 2).terms[ENGINE_TRAINING_SELF] != by_cosine);
+    engine_training_destroy(training);
+    school_close(&school);
+}
+
+/* Chosen by lot, prompts are used evenly, whatever the depth. */
+static void test_usage(void **state)
+{
+    (void)state;
+    struct school school;
+    school_open(&school);
+    struct engine_training_options options = options_of(&school);
+    options.random_choice = options.groups_by_block = true;
+    options.prompts = 4;
+    options.depth = 3;
+    struct engine_training *training = training_of(&school, &options);
+    struct engine_training_report report = run(training, 1);
+    assert_true(report.usage_entropy > 0.85 && report.usage_entropy <= 1);
+    assert_true(report.compositions >= 3);
+    engine_training_destroy(training);
+    school_close(&school);
+}
+
+static void test_broken_picture_and_stop(void **state)
+{
+    (void)state;
+    struct school school;
+    struct fail why;
+    struct engine_training_report report;
+    school_open(&school);
+    struct engine_training_options options = options_of(&school);
+    char path[256];
+    snprintf(path, sizeof path, "%s/fruit/2.png", school.data);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    struct engine_training *training = training_of(&school, &options);
+    assert_int_equal(engine_training_broken(training), 1);
+    assert_int_equal(school.broken, 1);
+    assert_int_equal(engine_training_pictures(training), 4);
+    school.stop_in_epoch = true;
+    unit_assert_fails(engine_training_epoch(training, &report, &why), STATUS_CANCELLED, why,
+                      "stopped in epoch 1");
+    engine_training_destroy(training);
+    options.strict = true;
+    training = NULL;
+    unit_assert_fails(try_training(&school, &options, &training, &why), STATUS_FORMAT, why,
+                      "2.png");
+    assert_null(training);
+    unlink(path);
+    school_close(&school);
+}
+
+enum { CHECKPOINT_TENSORS = 3, CHECKPOINT_TEXTS = 4 };
+
+/* The checkpoint again, with another text under a key, or (text NULL) without a tensor. */
+static void spoil_checkpoint(const char *name, const char *text)
+{
+    static const char *const tensors[CHECKPOINT_TENSORS] = {"keys", "moving", "values"};
+    static const char *const keys[CHECKPOINT_TEXTS] = {"epochs", "format", "identity", "rng"};
+    struct fail why;
+    struct safetensors *from;
+    struct safetensors_output outputs[CHECKPOINT_TENSORS];
+    struct safetensors_text texts[CHECKPOINT_TEXTS];
+    float *values[CHECKPOINT_TENSORS];
+    size_t count = 0;
+    unit_assert_ok(safetensors_open(in_scratch("checkpoint"), &from, &why), why);
+    for (size_t i = 0; i < CHECKPOINT_TENSORS; i++) {
+        const struct safetensors_tensor *tensor = safetensors_find(from, tensors[i]);
+        values[i] = calloc(tensor->count, sizeof(float));
+        unit_assert_ok(safetensors_to_f32(tensor, values[i], &why), why);
+        if (!text && !strcmp(tensors[i], name))
+            continue;
+        outputs[count] = (struct safetensors_output){
+            .name = tensors[i], .rank = tensor->rank, .values = values[i]};
+        memcpy(outputs[count++].shape, tensor->shape, sizeof tensor->shape);
+    }
+    for (size_t i = 0; i < CHECKPOINT_TEXTS; i++)
+        texts[i] = (struct safetensors_text){
+            keys[i], text && !strcmp(keys[i], name) ? text : safetensors_metadata(from, keys[i])};
+    unit_assert_ok(
+        safetensors_write(in_scratch("spoilt"), outputs, count, texts, CHECKPOINT_TEXTS, &why),
+        why);
+    safetensors_close(from);
+    for (size_t i = 0; i < CHECKPOINT_TENSORS; i++)
+        free(values[i]);
+}
+
+static void test_spoilt_checkpoints(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text, *part;
+        enum status status;
+    } spoilt[] = {
+        {"keys", NULL, "tensor \"keys\" is missing", STATUS_FORMAT},
+        {"moving", NULL, "tensor \"moving\" is missing", STATUS_FORMAT},
+        {"values", NULL, "tensor \"values\" is missing", STATUS_FORMAT},
+        {"rng", "abc", "\"rng\" is not 5000 digits", STATUS_FORMAT},
+        {"epochs", "99", "\"epochs\" is \"99\"", STATUS_FORMAT},
+        {"epochs", "1x", "\"epochs\" is \"1x\"", STATUS_FORMAT},
+        {"format", "attriprompt.pool/1", "not a checkpoint", STATUS_FORMAT},
+        {"identity", "", "other options", STATUS_INVALID},
+    };
+    struct school school;
+    struct fail why;
+    school_open(&school);
+    struct engine_training_options options = options_of(&school);
+    struct engine_training *training = training_of(&school, &options);
+    run(training, 1);
+    unit_assert_ok(engine_training_save_checkpoint(training, in_scratch("checkpoint"), &why), why);
+    for (size_t i = 0; i < UNIT_COUNT(spoilt); i++) {
+        spoil_checkpoint(spoilt[i].name, spoilt[i].text);
+        unit_assert_fails(engine_training_load_checkpoint(training, in_scratch("spoilt"), &why),
+                          spoilt[i].status, why, spoilt[i].part);
+    }
+    spoil_checkpoint("", NULL); /* written again as it was */
+    unit_assert_ok(engine_training_load_checkpoint(training, in_scratch("spoilt"), &why), why);
+    engine_training_destroy(training);
     school_close(&school);
 }
 
@@ -280,6 +465,15 @@ static void test_refused_checkpoints(void **state)
         engine_training_load_checkpoint(training, in_scratch("pool.safetensors"), &why),
         STATUS_FORMAT, why, "not a checkpoint");
     engine_training_destroy(training);
+    char was[256], is[256];
+    snprintf(was, sizeof was, "%s/fruit/1.png", school.data);
+    snprintf(is, sizeof is, "%s/fruit/3.png", school.data);
+    assert_int_equal(rename(was, is), 0);
+    training = training_of(&school, &options);
+    unit_assert_fails(engine_training_load_checkpoint(training, in_scratch("checkpoint"), &why),
+                      STATUS_INVALID, why, "other options or pictures");
+    engine_training_destroy(training);
+    assert_int_equal(rename(is, was), 0);
     options.seed++;
     training = training_of(&school, &options);
     unit_assert_fails(engine_training_load_checkpoint(training, in_scratch("checkpoint"), &why),
@@ -308,8 +502,14 @@ static void test_rates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns),          cmocka_unit_test(test_goes_on_from_checkpoints),
-        cmocka_unit_test(test_refused_options), cmocka_unit_test(test_refused_checkpoints),
+        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_goes_on_from_checkpoints),
+        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_other_options),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_broken_picture_and_stop),
+        cmocka_unit_test(test_spoilt_checkpoints),
+        cmocka_unit_test(test_refused_checkpoints),
         cmocka_unit_test(test_rates),
     };
     return cmocka_run_group_tests_name("engine_training", tests, make_data, remove_data);
