@@ -20,7 +20,7 @@ sources() {
     echo http://deb.debian.org/debian
 }
 
-# Filtered at the end: while mmdebstrap unpacks it takes a third of the time.
+# Filtered at the end: while mmdebstrap unpacks, that is slow.
 # shellcheck disable=SC2016
 options=(
     --variant=minbase

@@ -150,9 +150,12 @@ static void bench_show_progress(void *context, const struct load_result *result,
                  (unsigned long long)result->rate_answered, request->requests);
     else if (now_us >= result->start_us)
         snprintf(left, sizeof left, "%.0f s left", (double)(result->end_us - now_us) / 1e6);
-    snprintf(text, sizeof text, "%s, %.0f answers a second, %llu refused, %llu failed", left, rate,
-             (unsigned long long)(result->answered - result->accepted),
-             (unsigned long long)load_result_failure_count(result));
+    if (now_us < result->start_us || now_us >= result->end_us) /* nothing is counted */
+        snprintf(text, sizeof text, "%s", left);
+    else
+        snprintf(text, sizeof text, "%s, %.0f answers a second, %llu refused, %llu failed", left,
+                 rate, (unsigned long long)(result->answered - result->accepted),
+                 (unsigned long long)load_result_failure_count(result));
     if (watched)
         terminal_show(text);
     else

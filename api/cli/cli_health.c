@@ -24,6 +24,7 @@ enum {
     HEALTH_DEFAULT_TIMEOUT_MS = 3000,
     HEALTH_MAX_TIMEOUT_MS = 600000,
     HEALTH_MAX_BODY = 65536,
+    HEALTH_MAX_BYTES = RESPONSE_MAX_HEAD + 8 * HEALTH_MAX_BODY, /* even in chunks of one byte */
     HEALTH_MAX_REQUEST = URL_MAX_TARGET + URL_MAX_AUTHORITY + 256,
     HEALTH_STEP_BYTES = 4096,
     HEALTH_MAX_PROBLEM = 400
@@ -89,11 +90,16 @@ static enum status health_take(struct health_check *check, const char *bytes, si
                                size_t *total, struct fail *why)
 {
     size_t used;
+    if (!size)
+        return response_end(&check->response, why);
     *total += size;
-    if (*total > HEALTH_MAX_BODY + RESPONSE_MAX_HEAD)
-        return status_fail(why, STATUS_LIMIT, "an answer of more than %d bytes", HEALTH_MAX_BODY);
-    return size ? response_feed(&check->response, bytes, size, &used, why)
-                : response_end(&check->response, why);
+    enum status status = response_feed(&check->response, bytes, size, &used, why);
+    if (!status && check->response.body.size > HEALTH_MAX_BODY)
+        status = status_fail(why, STATUS_LIMIT, "a body of more than %d bytes", HEALTH_MAX_BODY);
+    if (!status && *total > HEALTH_MAX_BYTES)
+        status = status_fail(why, STATUS_LIMIT, "an answer of more than %d bytes with its framing",
+                             HEALTH_MAX_BYTES);
+    return status;
 }
 
 static enum status health_receive(struct health_check *check, struct fail *why)
@@ -140,7 +146,7 @@ static enum cli_exit health_run(const struct arguments *arguments, struct health
 {
     struct fail why;
     check->deadline_us = clock_now_us() + (uint64_t)check->timeout_ms * 1000;
-    response_init(&check->response, HEALTH_MAX_BODY);
+    response_init(&check->response, HEALTH_MAX_BODY + 1);
     enum status status = health_exchange(check, &why);
     response_finish(&check->response);
     if (status)

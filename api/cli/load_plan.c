@@ -112,14 +112,27 @@ static enum status load_plan_append_form(const struct load_plan_input *input,
 
 /* ---- Requests ---- */
 
+/* Unless the user has others of the same name. */
+static const char *const load_plan_own[] = {"User-Agent: attriprompt-bench/" VERSION_TEXT,
+                                            "Accept: */*"};
+
+static bool load_plan_has_header(const struct load_plan_input *input, const char *header)
+{
+    size_t name = strcspn(header, ":") + 1;
+    for (size_t i = 0; i < input->header_count; i++)
+        if (strncasecmp(input->headers[i], header, name) == 0)
+            return true;
+    return false;
+}
+
 static enum status load_plan_append_head(const struct load_plan_input *input, const char *method,
                                          struct buf *out, struct fail *why)
 {
-    enum status status =
-        buf_printf(out, why,
-                   "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: attriprompt-bench/" VERSION_TEXT
-                   "\r\nAccept: */*\r\n",
-                   method, input->url->target, input->url->authority);
+    enum status status = buf_printf(out, why, "%s %s HTTP/1.1\r\nHost: %s\r\n", method,
+                                    input->url->target, input->url->authority);
+    for (size_t i = 0; i < sizeof load_plan_own / sizeof load_plan_own[0] && !status; i++)
+        if (!load_plan_has_header(input, load_plan_own[i]))
+            status = buf_printf(out, why, "%s\r\n", load_plan_own[i]);
     for (size_t i = 0; i < input->header_count && !status; i++)
         status = buf_printf(out, why, "%s\r\n", input->headers[i]);
     return status;

@@ -43,14 +43,14 @@ static double load_report_ms(const struct latency_histogram *histogram,
 
 static double load_report_rate(const struct load_result *result, uint64_t count)
 {
-    double seconds = load_result_seconds(result, result->end_us);
+    double seconds = load_result_seconds(result);
     return seconds > 0 ? (double)count / seconds : 0;
 }
 
 /* Of a core, in percent. */
 static double load_report_cpu(const struct load_result *result)
 {
-    double seconds = load_result_seconds(result, result->end_us);
+    double seconds = load_result_seconds(result);
     return seconds > 0 ? 100 * result->cpu_s / seconds : 0;
 }
 
@@ -68,8 +68,7 @@ static enum status load_report_append_head(const struct load_report *report, str
     else if (!status)
         status = buf_printf(out, why, "\nclosed loop, %zu connections", options->connections);
     if (!status)
-        status = buf_printf(out, why, "; %.2f s measured",
-                            load_result_seconds(report->result, report->result->end_us));
+        status = buf_printf(out, why, "; %.2f s measured", load_result_seconds(report->result));
     if (!status && options->warmup_us)
         status = buf_printf(out, why, " after %.0f s of warm-up", (double)options->warmup_us / 1e6);
     return status ? status : buf_append_text(out, "\n\n", why);
@@ -319,8 +318,8 @@ struct json_t *load_report_document(const struct load_report *report)
         "s:o}",
         "url", document_text(report->url), "loop", options->per_second > 0 ? "open" : "closed",
         "connections", (int)options->connections, "rate", rate, "warmup_s",
-        (double)options->warmup_us / 1e6, "measured_s", load_result_seconds(result, result->end_us),
-        "interrupted", result->signal_number != 0, "given_up", result->given_up, "requests",
+        (double)options->warmup_us / 1e6, "measured_s", load_result_seconds(result), "interrupted",
+        result->signal_number != 0, "given_up", result->given_up, "requests",
         load_report_requests(result), "per_second", load_report_rates(report), "latency_ms",
         load_report_latencies(result), "statuses", load_report_statuses(result), "retry_after",
         load_report_count(result->retry_after), "errors", load_report_errors(result),

@@ -26,10 +26,10 @@ void load_result_add_answer(struct load_result *result, const struct load_connec
         result->rate_answered++;
         result->rate_accepted += accepted;
     }
-    if (!accepted && !*result->first_problem)
-        problem_describe(response, result->first_problem, sizeof result->first_problem);
     if (!load_result_counts(result, connection->due_us))
         return;
+    if (!accepted && !*result->first_problem)
+        problem_describe(response, result->first_problem, sizeof result->first_problem);
     result->answered++;
     result->statuses[response->status]++;
     latency_histogram_add(&result->all_from_due, from_due_us, 1);
@@ -70,15 +70,29 @@ static struct load_result_stage *load_result_stage_of(struct load_result *result
     return stage;
 }
 
+/* What follows ";dur=" in an entry, or NULL. */
+static const char *load_result_duration(const char *entry, size_t length)
+{
+    const char *end = entry + length, *at = entry;
+    while ((at = memchr(at, ';', (size_t)(end - at)))) {
+        at += 1 + strspn(at + 1, " \t");
+        if (at + 4 < end && strncmp(at, "dur=", 4) == 0)
+            return at + 4;
+        if (at >= end)
+            break;
+    }
+    return NULL;
+}
+
 static void load_result_add_stage(struct load_result *result, const char *entry, size_t length)
 {
     size_t name = strcspn(entry, "; \t,");
-    const char *value = memmem(entry, length, "dur=", 4);
+    const char *value = load_result_duration(entry, length);
     if (!name || name >= length || !value)
         return;
     char *end;
-    double ms = strtod(value + 4, &end);
-    if (end == value + 4 || !(ms >= 0 && ms < 1e12))
+    double ms = strtod(value, &end);
+    if (end == value || !(ms >= 0 && ms < 1e12))
         return;
     struct load_result_stage *stage = load_result_stage_of(result, entry, name);
     if (stage) {
@@ -99,10 +113,10 @@ void load_result_add_timing(struct load_result *result, const char *header)
 
 /* ---- In all ---- */
 
-double load_result_seconds(const struct load_result *result, uint64_t now_us)
+double load_result_seconds(const struct load_result *result)
 {
-    uint64_t end_us = now_us < result->end_us ? now_us : result->end_us;
-    return end_us > result->start_us ? (double)(end_us - result->start_us) / 1e6 : 0;
+    return result->end_us > result->start_us ? (double)(result->end_us - result->start_us) / 1e6
+                                             : 0;
 }
 
 uint64_t load_result_failure_count(const struct load_result *result)

@@ -68,8 +68,8 @@ void load_result_add_failure(struct load_result *result, const struct load_conne
 /* The times of a Server-Timing header. What is malformed is passed over. */
 void load_result_add_timing(struct load_result *result, const char *header);
 
-/* Seconds measured so far, or in all. */
-double load_result_seconds(const struct load_result *result, uint64_t now_us);
+/* Seconds of the measured time. */
+double load_result_seconds(const struct load_result *result);
 
 /* Requests that ended without an answer, connections that could not be opened, and the like. */
 uint64_t load_result_failure_count(const struct load_result *result);

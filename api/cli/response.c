@@ -124,7 +124,10 @@ static enum status response_take_header(struct response *response, const char *n
         response->has_retry_after = true;
     } else if (strcasecmp(name, "Server-Timing") == 0) {
         size_t length = strnlen(value, RESPONSE_MAX_TIMING);
+        bool cut = value[length];
         memcpy(response->server_timing, value, length);
+        while (cut && length && value[length - 1] != ',') /* not within a number */
+            length--;
         response->server_timing[length] = '\0';
     }
     return STATUS_OK;

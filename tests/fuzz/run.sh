@@ -26,7 +26,15 @@ fuzz() {
     fi
 }
 
-trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+# A job is a shell that waits for its target.
+stop() {
+    local job
+    for job in $(jobs -p); do
+        pkill --parent "$job"
+    done
+    exit 130
+}
+trap stop INT TERM
 
 passed=0
 failed=0

@@ -18,7 +18,6 @@ class FakeServer:
         self.socket.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
         self.socket.listen(256)
         self.port = self.socket.getsockname()[1]
-        self.connections = 0
         self.failures = []
         self.stopping = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -32,7 +31,6 @@ class FakeServer:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
-            self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):

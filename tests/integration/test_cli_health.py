@@ -62,13 +62,15 @@ def test_the_request():
 
 def test_ipv6():
     try:
-        with fake_server(answers(lambda _: answer()), socket.AF_INET6) as server:
-            assert_healthy(health(server.url(host="[::1]")))
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
         pytest.skip(f"no IPv6: {error}")
+    with fake_server(answers(lambda _: answer()), socket.AF_INET6) as server:
+        assert_healthy(health(server.url(host="[::1]")))
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 ANSWERS = [
@@ -84,7 +86,12 @@ ANSWERS = [
     (HEAD + b"Content-Length: 9\r\n\r\nabc", 1, "in the middle"),
     (b"220 mail.example ESMTP\r\n", 1, "no HTTP/1 answer"),
     (b"\x16\x03\x01\x02\r\n", 1, "no HTTP/1 answer"),
-    (answer(200, b"x" * 200000), 1, "more than 65536 bytes"),
+    (answer(200, b"x" * 65536), 0, ""),
+    (answer(200, b"x" * 65537), 1, "a body of more than 65536 bytes"),
+    (answer(200, b"x" * 200000), 1, "a body of more than 65536 bytes"),
+    (HEAD + CHUNKED + b"1\r\nx\r\n" * 60000 + b"0\r\n\r\n", 0, ""),
+    (HEAD + CHUNKED + b"1;" + b"x" * 90 + b"\r\nx\r\n", 1, "in the middle"),
+    (HEAD + CHUNKED + (b"1;" + b"x" * 90 + b"\r\nx\r\n") * 9000, 1, "with its framing"),
     (HEAD + b"X: " + b"x" * 9000, 1, "8192"),
 ]
 

@@ -170,6 +170,26 @@ static void test_files(void **state)
     unlink(path);
 }
 
+/* Ours, unless the user gives others. */
+static void test_own_headers(void **state)
+{
+    (void)state;
+    const char *const given[] = {"user-agent: mine", "Accepted: x"};
+    for (size_t count = 0; count <= 2; count++) {
+        struct fail why;
+        struct load_plan plan;
+        const struct load_plan_input input = {.url = &url, .headers = given, .header_count = count};
+        unit_assert_ok(load_plan_make(&input, &plan, &why), why);
+        const struct load_plan_request *request = load_plan_request_at(&plan, 0);
+        char *text = strndup(request->bytes, request->size);
+        assert_true(!strstr(text, "User-Agent: attriprompt-bench/") == (count > 0));
+        assert_true(!strstr(text, "user-agent: mine\r\n") == !count);
+        assert_non_null(strstr(text, "Accept: */*\r\n"));
+        free(text);
+        load_plan_finish(&plan);
+    }
+}
+
 static void test_headers(void **state)
 {
     (void)state;
@@ -202,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_turns),
         cmocka_unit_test(test_several_pictures),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_own_headers),
         cmocka_unit_test(test_headers),
     };
     return cmocka_run_group_tests_name("load_plan", tests, set_up, tear_down);

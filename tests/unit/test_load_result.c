@@ -63,14 +63,14 @@ static void test_measured_time(void **state)
     assert_int_equal(result.rate_answered, 2);
     assert_int_equal(result.answered, 2);
     assert_int_equal(result.all_from_due.max_us, 100);
-    unit_assert_near(load_result_seconds(&result, START + 500000), 0.5, 1e-9);
-    unit_assert_near(load_result_seconds(&result, END + 500000), 2.0, 1e-9);
-    unit_assert_near(load_result_seconds(&result, START - 1), 0.0, 1e-9);
+    unit_assert_near(load_result_seconds(&result), 2.0, 1e-9);
 }
 
 static void test_refusals(void **state)
 {
     (void)state;
+    add_answer(START - 10, START - 10, START - 5, "503 In the warm-up");
+    assert_string_equal(result.first_problem, "");
     add_answer(START, START, START + 10, "302 Found");
     add_answer(START, START, START + 20, "429 Busy\r\nRetry-After: 1");
     add_answer(START, START, START + 30, "429 Busy");
@@ -114,6 +114,7 @@ static void test_timing(void **state)
     load_result_add_timing(&result, "queue;dur=0.5, image;dur=12");
     load_result_add_timing(&result, " image; dur=3 ,, queue;desc=\"x\";dur=0.25,miss,hit;desc=a");
     load_result_add_timing(&result, "queue;dur=, queue;dur=-1, queue;dur=nan, ;dur=1, dur=1");
+    load_result_add_timing(&result, "queue;desc=\"dur=9\", queue;xdur=9, queue;");
     load_result_add_timing(&result, "");
     load_result_add_timing(&result, ", ,");
     assert_int_equal(result.stage_count, 2);
