@@ -5,14 +5,13 @@ Slow builds try some of each; the unit tests decode all of them in every build.
 
 import base64
 import io
-import struct
-import zlib
 
 import pytest
 from PIL import Image, ImageOps
 
 from command_line import ROOT, SAMPLES, assert_usage, run, run_json
 from hostile import FEWER, MIB, bounded_memory
+from png import png_of_one_colour
 from serving import BOUNDARY, DOG, assert_problem, serving
 
 ZOO = ROOT / "tests/golden/zoo"
@@ -159,19 +158,6 @@ def test_scaled_decoding_from_the_command_line(tmp_path, command):
 
 
 # ---- Made to hurt ----
-
-
-def chunk(name, data):
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png_of_one_colour(side):
-    """A whole one, of one bit a pixel; only the limit is in its way."""
-    packer = zlib.compressobj(9)
-    row = bytes(1 + (side + 7) // 8)
-    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 def jpeg_of_scans(count):

@@ -8,6 +8,7 @@ import time
 from command_line import BINARY, environment
 from hostile import SANITIZED, whole_request
 from metrics import read_metrics
+from png import png_of_one_colour
 from resources import wait_until
 from serving import DOG, Server, assert_problem, serving
 
@@ -86,6 +87,35 @@ def test_two_signals_end_a_server_whose_worker_hangs(tmp_path):
         wait_until(lambda: "finishing" in server.read_errors(), "it does not drain")
         server.signal()
         assert server.wait() == 1
+
+
+def test_many_large_pictures_are_no_stall():
+    """Each shows a sign of life; all of them together take longer than the limit."""
+    pictures, side = (6, 1000) if SANITIZED else (24, 3000)
+    picture = png_of_one_colour(side)
+    options = "--threads", 1, "--max-batch-rows", 1
+    with serving(*options) as server:
+        started = time.monotonic()
+        assert server.post_form(("image", picture), ("labels", "a,b")).status == 200
+        one_ms = 1000 * (time.monotonic() - started)
+    limit_ms = max(100, int(one_ms * pictures / 4))
+    statuses = []
+    with serving(*options, "--worker-stall-ms", limit_ms) as server:
+        done = threading.Event()
+
+        def post():
+            statuses.append(server.post_form(*[("image", picture)] * pictures, ("labels", "a,b")))
+            done.set()
+
+        started = time.monotonic()
+        client = threading.Thread(target=post)
+        client.start()
+        while not done.wait(0.01):
+            assert server.get("/livez").status == 200
+        took_ms = 1000 * (time.monotonic() - started)
+        client.join()
+    assert statuses[0].status == 200
+    assert took_ms > limit_ms
 
 
 def long_request():
