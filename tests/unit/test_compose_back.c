@@ -6,7 +6,7 @@
 #include "engine/engine_state.h"
 #include "tests/unit/double_tower.h"
 
-enum { PICTURES = 3, MOST_TEXTS = 6, MOST_IDS = 256, CHECKED = 16 };
+enum { PICTURES = 3, MOST_TEXTS = 6, MOST_IDS = 256, MOST_JOINT = 128, CHECKED = 16 };
 
 /* Texts that share beginnings, one of them twice. */
 static const char *const text_names[MOST_TEXTS] = {"cat", "cat dog", "dog", "cat", "photo", "a"};
@@ -55,6 +55,7 @@ static void learner_open(struct learner *learner, const struct prompted_case *of
     tokenize(learner);
     double_tower_open(&learner->tower, model);
     learner->joint = model->geometry.joint_width;
+    assert_true(learner->joint <= MOST_JOINT);
     learner->value_count = file->groups * file->prompts * file->tokens * file->width;
     size_t layer = file->depth * pool->chosen;
     size_t features = PICTURES * MOST_TEXTS * learner->joint;
@@ -103,19 +104,25 @@ static void go_forth_and_back(struct learner *learner)
     assert_int_equal(learner->arena.used_bytes, learner->arena.capacity_bytes);
 }
 
-/* What the gradient is one of: the features along the directions. */
-static double loss_of(const struct learner *learner)
+/* Of text i % MOST_TEXTS under the composition of picture i / MOST_TEXTS, in double; [joint]. */
+static void feature_of(const struct learner *learner, size_t i, double *out)
 {
     const struct pool_file *file = &learner->prompted.pool->file;
     size_t layer = file->depth * learner->prompted.pool->chosen;
-    double feature[128], loss = 0;
+    size_t text = i % MOST_TEXTS, first = learner->starts[text];
+    double_tower_feature(&learner->tower, file, learner->values,
+                         learner->prompts + i / MOST_TEXTS * layer, learner->ids + first,
+                         learner->starts[text + 1] - first, out);
+}
+
+/* What the gradient is one of: the features along the directions. */
+static double loss_of(const struct learner *learner)
+{
+    double feature[MOST_JOINT], loss = 0;
     for (size_t i = 0; i < PICTURES * MOST_TEXTS; i++) {
-        size_t text = i % MOST_TEXTS, first = learner->starts[text];
-        double_tower_feature(&learner->tower, file, learner->values,
-                             learner->prompts + i / MOST_TEXTS * layer, learner->ids + first,
-                             learner->starts[text + 1] - first, feature);
+        feature_of(learner, i, feature);
         for (size_t k = 0; k < learner->joint; k++)
-            loss += feature[k] * learner->directions[i * learner->joint + k];
+            loss += feature[k] * (double)learner->directions[i * learner->joint + k];
     }
     return loss;
 }
@@ -133,14 +140,9 @@ static double difference_at(struct learner *learner, size_t index)
 
 static void check_features(const struct learner *learner)
 {
-    const struct pool_file *file = &learner->prompted.pool->file;
-    size_t layer = file->depth * learner->prompted.pool->chosen;
-    double feature[128], worst = 0;
+    double feature[MOST_JOINT], worst = 0;
     for (size_t i = 0; i < PICTURES * MOST_TEXTS; i++) {
-        size_t text = i % MOST_TEXTS, first = learner->starts[text];
-        double_tower_feature(&learner->tower, file, learner->values,
-                             learner->prompts + i / MOST_TEXTS * layer, learner->ids + first,
-                             learner->starts[text + 1] - first, feature);
+        feature_of(learner, i, feature);
         for (size_t k = 0; k < learner->joint; k++)
             worst = unit_worse(
                 worst, fabs(feature[k] - (double)learner->features[i * learner->joint + k]));
